@@ -1,0 +1,236 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files, directories and links that a service owns on its host: how they differ from what is wanted, and how they are put right."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+HIDDEN = "(content hidden)\n"
+
+
+class UnknownOwner(Exception):
+    """A user or group name that this host does not have (yet)."""
+
+
+def resolve_id(name: str, lookup: Callable[[str], int]) -> int:
+    """Turn a user or group, given by name or number, into its number.
+
+    :raises UnknownOwner: when the host does not know the name.
+    """
+    if name.isdigit():
+        return int(name)
+    try:
+        return lookup(name)
+    except KeyError:
+        raise UnknownOwner(f"'{name}' is neither a number nor known on this host") from None
+
+
+def user_id(name: str) -> int:
+    """The number of a user. :raises UnknownOwner: when the host does not know the name."""
+    return resolve_id(name, lambda n: pwd.getpwnam(n).pw_uid)
+
+
+def group_id(name: str) -> int:
+    """The number of a group. :raises UnknownOwner: when the host does not know the name."""
+    return resolve_id(name, lambda n: grp.getgrnam(n).gr_gid)
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Who owns a path (names or numbers) and its mode, an octal string such as ``0600``."""
+
+    owner: str
+    group: str
+    mode: str
+
+    def difference(self, path: str) -> Optional[str]:
+        """What differs on disk (``owner``, ``mode``), or None. The path must exist."""
+        found = os.lstat(path)
+        if stat.S_IMODE(found.st_mode) != int(self.mode, 8):
+            return "mode"
+        try:
+            right = (found.st_uid, found.st_gid) == (user_id(self.owner), group_id(self.group))
+        except UnknownOwner:
+            return "owner"
+        return None if right else "owner"
+
+    def apply(self, path: str) -> None:
+        """Set owner and mode. :raises UnknownOwner: when the host does not know a name."""
+        os.chown(path, user_id(self.owner), group_id(self.group))
+        os.chmod(path, int(self.mode, 8))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a path was before it was changed, so that it can be put back: content None means it was not there."""
+
+    path: str
+    content: Optional[bytes]
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0
+    link: Optional[str] = None
+
+    @classmethod
+    def take(cls, path: str) -> Snapshot:
+        """Read a file or symbolic link as it is now."""
+        if os.path.islink(path):
+            return cls(path, None, link=os.readlink(path))
+        if not os.path.exists(path):
+            return cls(path, None)
+        found = os.stat(path)
+        with open(path, "rb") as stream:
+            return cls(path, stream.read(), found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+
+    def put_back(self) -> None:
+        """Make the path what it was."""
+        if self.link is not None:
+            switch_link(self.path, self.link)
+        elif self.content is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        else:
+            write_atomically(self.path, self.content, self.mode, self.uid, self.gid)
+
+
+def write_atomically(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
+    """Replace a file in one step; its content is never on disk with wider permissions than asked for."""
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".private-llm-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chown(temporary, uid, gid)
+        os.chmod(temporary, mode)
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def switch_link(path: str, target: str) -> None:
+    """Point a symbolic link somewhere else in one step."""
+    temporary = tempfile.mktemp(dir=os.path.dirname(path), prefix=".private-llm-")
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
+@dataclass(frozen=True)
+class ManagedFile:
+    """A file with its whole content."""
+
+    path: str
+    content: bytes
+    ownership: Ownership
+    secret: bool = False
+
+    def difference(self) -> Optional[str]:
+        """``missing``, ``content``, ``owner``, ``mode``, or None when the file is as wanted."""
+        if not os.path.isfile(self.path):
+            return "missing"
+        with open(self.path, "rb") as stream:
+            if stream.read() != self.content:
+                return "content"
+        return self.ownership.difference(self.path)
+
+    def apply(self) -> None:
+        """Write the file; its directory must exist."""
+        ownership = self.ownership
+        write_atomically(self.path, self.content, int(ownership.mode, 8), user_id(ownership.owner), group_id(ownership.group))
+
+    def diff(self) -> Dict[str, str]:
+        """The entry for ``--diff``; of a secret only that it differs."""
+        before = ""
+        if os.path.isfile(self.path):
+            with open(self.path, "rb") as stream:
+                before = HIDDEN if self.secret else stream.read().decode("utf-8", "replace")
+        after = "(new content hidden)\n" if self.secret else self.content.decode("utf-8", "replace")
+        return {"before_header": self.path, "after_header": self.path, "before": before, "after": after}
+
+    def identity(self) -> List[str]:
+        """What defines the file, for the fingerprint of its service."""
+        digest = hashlib.sha256(self.content).hexdigest()
+        return [self.path, digest, self.ownership.owner, self.ownership.group, self.ownership.mode]
+
+
+@dataclass(frozen=True)
+class ManagedDirectory:
+    """A directory; what it holds is not touched."""
+
+    path: str
+    ownership: Ownership
+
+    def difference(self) -> Optional[str]:
+        """``missing``, ``owner``, ``mode``, or None when the directory is as wanted."""
+        if not os.path.isdir(self.path):
+            return "missing"
+        return self.ownership.difference(self.path)
+
+    def apply(self) -> None:
+        """Make the directory with its parents, then set owner and mode."""
+        os.makedirs(self.path, mode=0o755, exist_ok=True)
+        self.ownership.apply(self.path)
+
+
+@dataclass(frozen=True)
+class ManagedLink:
+    """A symbolic link that is switched in one step."""
+
+    path: str
+    target: str
+
+    def difference(self) -> Optional[str]:
+        """``missing``, ``target``, or None when the link is as wanted."""
+        if not os.path.islink(self.path):
+            return "missing"
+        return None if os.readlink(self.path) == self.target else "target"
+
+    def apply(self) -> None:
+        """Switch the link; its directory must exist."""
+        switch_link(self.path, self.target)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all it holds, or a file; nothing when it is not there."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def file_from_parameters(path: str, given: Dict[str, Any], owner: str, group: str) -> ManagedFile:
+    """A :class:`ManagedFile` from a module's ``files`` entry; a secret one is 0600 unless a mode is given."""
+    secret = given.get("secret_content") is not None
+    content = given["secret_content"] if secret else given["content"]
+    ownership = Ownership(given.get("owner") or owner, given.get("group") or group, given.get("mode") or ("0600" if secret else "0644"))
+    return ManagedFile(path, content.encode(), ownership, secret)
+
+
+FILE_OPTIONS: Dict[str, Dict[str, Any]] = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "secret_content": {"type": "str", "no_log": True},
+    "mode": {"type": "str"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+}
+
+
+def split_owner(user: Optional[str]) -> Tuple[str, str]:
+    """``uid[:gid]`` of a container or service as owner and group of its files; root without one."""
+    owner, _separator, group = (user or "0").partition(":")
+    return owner, group or ("0" if owner == "0" else owner)

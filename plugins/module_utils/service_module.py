@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the service modules share: running commands, and telling what was done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Sequence, Tuple
+
+from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import (
+    Backend,
+    ServiceFailed,
+    Transaction,
+    carry_out,
+)
+from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+NO_SUCH_PROGRAM = 127
+
+
+def runner(module: AnsibleModule) -> Runner:
+    """A function that runs a command on this host; a program that is not installed gives exit status 127."""
+
+    def run(command: Sequence[str]) -> Tuple[int, str, str]:
+        try:
+            status, output, error = module.run_command(list(command), handle_exceptions=False)
+        except OSError as problem:
+            return NO_SUCH_PROGRAM, "", str(problem)
+        return status, output, error
+
+    return run
+
+
+def carry_out_and_exit(module: AnsibleModule, backend: Backend, run: Runner) -> None:
+    """Take the service to the wanted state and end the module with what was done, or with why it could not be done."""
+    try:
+        plan = carry_out(Transaction(backend, run), module.params["state"], module.check_mode)
+    except (ServiceFailed, CommandFailed, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=plan.changed, actions=plan.actions, diff=plan.diff)

@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""systemd units: their text, and the few things that are asked of systemd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
+
+UNIT_DIRECTORY = "/etc/systemd/system"
+HEADER = "# Written by private_llm.platform; changes made here are undone by the next run.\n"
+
+Runner = Callable[[Sequence[str]], Tuple[int, str, str]]
+Section = Dict[str, Any]
+
+
+class CommandFailed(Exception):
+    """A command that should have worked did not; the text says which and why."""
+
+
+def must(run: Runner, command: Sequence[str]) -> str:
+    """Run a command and return its output. :raises CommandFailed: on a non-zero exit status."""
+    status, output, error = run(command)
+    if status != 0:
+        raise CommandFailed(f"'{' '.join(command[:3])}' failed with exit status {status}: {(error or output).strip()}")
+    return output
+
+
+def quote(word: str) -> str:
+    """One word of a command line in a unit: specifiers, variables and quotes are taken literally."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", "\\n")
+    return f'"{escaped}"' if not escaped or any(c in escaped for c in " \t\"'\\;") else escaped
+
+
+def command_line(words: Sequence[str], prefix: str = "") -> str:
+    """A command line for ``ExecStart=`` and its relatives; the prefix (``-``, ``+``) belongs to the program's path."""
+    return prefix + " ".join(quote(word) for word in words)
+
+
+def environment_value(name: str, value: str) -> str:
+    """One assignment for ``Environment=``."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{name}={escaped}"'
+
+
+def environment_file(variables: Mapping[str, str]) -> bytes:
+    """The text of a systemd ``EnvironmentFile=``, sorted, each value quoted."""
+
+    def quoted(value: str) -> str:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+        return f'"{escaped}"'
+
+    return "".join(f"{name}={quoted(variables[name])}\n" for name in sorted(variables)).encode()
+
+
+def render(sections: Mapping[str, Mapping[str, Union[str, Sequence[str], bool, int]]]) -> str:
+    """The text of a unit; a list gives one line an entry, an empty section is left out."""
+    lines: List[str] = [HEADER]
+    for section, directives in sections.items():
+        if not directives:
+            continue
+        lines.append(f"[{section}]\n")
+        for name, value in directives.items():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            for item in values:
+                text = {True: "yes", False: "no"}[item] if isinstance(item, bool) else str(item)
+                lines.append(f"{name}={text}\n")
+        lines.append("\n")
+    return "".join(lines).rstrip("\n") + "\n"
+
+
+@dataclass(frozen=True)
+class UnitStatus:
+    """What systemd says of a unit."""
+
+    load: str
+    active: str
+    enabled: str
+    main_pid: int
+    needs_reload: bool
+    restarts: int
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the unit runs or is on its way up."""
+        return self.active in ("active", "activating", "reloading")
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the unit is started at boot."""
+        return self.enabled.startswith("enabled")
+
+
+class Systemd:
+    """systemctl, as far as a service needs it."""
+
+    def __init__(self, run: Runner) -> None:
+        self._run = run
+
+    def status(self, unit: str) -> UnitStatus:
+        """Read a unit's state; a unit that does not exist is simply inactive."""
+        names = ("LoadState", "ActiveState", "UnitFileState", "MainPID", "NeedDaemonReload", "NRestarts")
+        _status, output, _error = self._run(["systemctl", "show", unit, "--property", ",".join(names)])
+        found = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+        return UnitStatus(
+            load=found.get("LoadState", "not-found"),
+            active=found.get("ActiveState", "inactive"),
+            enabled=found.get("UnitFileState", ""),
+            main_pid=int(found.get("MainPID") or 0),
+            needs_reload=found.get("NeedDaemonReload") == "yes",
+            restarts=int(found.get("NRestarts") or 0),
+        )
+
+    def reload(self) -> None:
+        """Make systemd read its unit files again."""
+        must(self._run, ["systemctl", "daemon-reload"])
+
+    def enable(self, unit: str) -> None:
+        """Start the unit at boot from now on."""
+        must(self._run, ["systemctl", "enable", "--quiet", unit])
+
+    def disable(self, unit: str) -> None:
+        """Do not start the unit at boot any more."""
+        must(self._run, ["systemctl", "disable", "--quiet", unit])
+
+    def restart(self, unit: str) -> None:
+        """Start the unit anew; earlier failures are forgotten, so that a start limit cannot refuse it."""
+        self._run(["systemctl", "reset-failed", unit])
+        must(self._run, ["systemctl", "restart", unit])
+
+    def stop(self, unit: str) -> None:
+        """Stop the unit and wait for its end."""
+        must(self._run, ["systemctl", "stop", unit])
