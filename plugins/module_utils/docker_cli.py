@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner, must
 
@@ -24,12 +25,12 @@ class Network:
     """A bridge network. ``masquerade`` is the way out of it: without it containers reach the host and each other only."""
 
     name: str
-    subnet: Optional[str] = None
-    bridge: Optional[str] = None
+    subnet: str | None = None
+    bridge: str | None = None
     internal: bool = False
     masquerade: bool = False
 
-    def create_arguments(self) -> List[str]:
+    def create_arguments(self) -> list[str]:
         """The arguments of ``docker network create``."""
         words = ["network", "create", "--driver", "bridge", "--label", "private_llm.platform=1"]
         if self.subnet:
@@ -41,7 +42,7 @@ class Network:
         words += ["--opt", f"com.docker.network.bridge.enable_ip_masquerade={str(self.masquerade).lower()}"]
         return [*words, self.name]
 
-    def conflict(self, found: Mapping[str, Any]) -> Optional[str]:
+    def conflict(self, found: Mapping[str, Any]) -> str | None:
         """What differs in a network that is there under this name, or None."""
         subnets = [entry.get("Subnet") for entry in (found.get("IPAM") or {}).get("Config") or []]
         options = found.get("Options") or {}
@@ -68,7 +69,7 @@ class Mount:
         return f"type=bind,source={self.source},target={self.target}" + (",readonly" if self.read_only else "")
 
 
-def parse_publish(text: str) -> Tuple[str, int, int]:
+def parse_publish(text: str) -> tuple[str, int, int]:
     """``ADDRESS:HOST_PORT:CONTAINER_PORT`` (IPv6 in brackets) in its three parts.
 
     :raises BadPublish: when the address is missing: a bare port would listen on every address of the host.
@@ -87,23 +88,23 @@ class Container:
     name: str
     image: str
     command: Sequence[str] = ()
-    entrypoint: Optional[str] = None
+    entrypoint: str | None = None
     environment_files: Sequence[str] = ()
     mounts: Sequence[Mount] = ()
     networks: Sequence[str] = ()
     publish: Sequence[str] = ()
-    user: Optional[str] = None
+    user: str | None = None
     capabilities: Sequence[str] = ()
     devices: Sequence[str] = ()
     read_only: bool = True
     tmpfs: Sequence[str] = ()
-    memory: Optional[str] = None
-    cpus: Optional[float] = None
+    memory: str | None = None
+    cpus: float | None = None
     pids: int = 512
-    ulimits: Optional[Mapping[str, str]] = None
-    extra_hosts: Optional[Mapping[str, str]] = None
+    ulimits: Mapping[str, str] | None = None
+    extra_hosts: Mapping[str, str] | None = None
 
-    def create_arguments(self, image: str, label: str) -> List[str]:
+    def create_arguments(self, image: str, label: str) -> list[str]:
         """The command line that makes the container; networks beyond the first are connected before it starts."""
         words = [DOCKER, "create", "--name", self.name, "--hostname", self.name, "--pull", "never"]
         words += ["--label", f"{LABEL}={label}", "--log-driver", "journald", "--log-opt", "tag={{.Name}}"]
@@ -139,12 +140,12 @@ class DockerCli:
     def __init__(self, run: Runner) -> None:
         self._run = run
 
-    def _inspect(self, kind: str, name: str) -> Optional[Dict[str, Any]]:
+    def _inspect(self, kind: str, name: str) -> dict[str, Any] | None:
         status, output, _error = self._run([DOCKER, kind, "inspect", name])
         found = json.loads(output) if status == 0 and output.strip() else []
         return dict(found[0]) if found else None
 
-    def image_reference(self, image: str) -> Optional[str]:
+    def image_reference(self, image: str) -> str | None:
         """The exact reference of an image that is on the host: by digest where a registry gave one, else its id."""
         found = self._inspect("image", image)
         if found is None:
@@ -164,7 +165,7 @@ class DockerCli:
                 "check the name, the registry and this host's way to it, or load the image with 'docker load'"
             )
 
-    def network(self, name: str) -> Optional[Dict[str, Any]]:
+    def network(self, name: str) -> dict[str, Any] | None:
         """What a network is, or None."""
         return self._inspect("network", name)
 
@@ -172,7 +173,7 @@ class DockerCli:
         """Make a network. :raises CommandFailed: when the engine refuses."""
         must(self._run, [DOCKER, *network.create_arguments()])
 
-    def running_label(self, name: str) -> Optional[str]:
+    def running_label(self, name: str) -> str | None:
         """The fingerprint on a running container, or None."""
         found = self._inspect("container", name)
         if found is None or not found["State"]["Running"]:

@@ -9,12 +9,13 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+from typing import Any, Callable
 
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import Runner
 
-HEALTH_OPTIONS: Dict[str, Any] = {
+HEALTH_OPTIONS: dict[str, Any] = {
     "type": "dict",
     "options": {
         "http": {"type": "str"},
@@ -35,22 +36,22 @@ PROBE_SECONDS = 5.0
 class Health:
     """How a service shows that it is well. ``interval`` and ``timeout`` are seconds."""
 
-    http: Optional[str]
-    tcp: Optional[str]
+    http: str | None
+    tcp: str | None
     command: Sequence[str]
     status: int
     interval: float
     timeout: int
 
     @classmethod
-    def from_parameters(cls, given: Optional[Mapping[str, Any]], command_prefix: Sequence[str] = ()) -> Optional[Health]:
+    def from_parameters(cls, given: Mapping[str, Any] | None, command_prefix: Sequence[str] = ()) -> Health | None:
         """The check of a module's ``health`` option; ``command_prefix`` runs a command inside a container."""
         if given is None:
             return None
         command = [*command_prefix, *given["exec"]] if given["exec"] else []
         return cls(given["http"], given["tcp"], command, given["status"], given["interval"], given["timeout"])
 
-    def probe(self, run: Runner) -> Optional[str]:
+    def probe(self, run: Runner) -> str | None:
         """Ask once. Returns None when the service is well, else what it answered instead."""
         if self.http:
             return _probe_http(self.http, self.status)
@@ -59,7 +60,7 @@ class Health:
         status, output, error = run(self.command)
         return None if status == 0 else f"exit status {status}: {(error or output).strip()[-200:]}"
 
-    def wait(self, run: Runner, given_up: Callable[[], Optional[str]]) -> Optional[str]:
+    def wait(self, run: Runner, given_up: Callable[[], str | None]) -> str | None:
         """Ask until the service is well (returns None) or until time is up (returns the last answer).
 
         ``given_up`` may end the wait early by saying why it is pointless.
@@ -86,7 +87,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
 
 
-def _probe_http(url: str, wanted: int) -> Optional[str]:
+def _probe_http(url: str, wanted: int) -> str | None:
     try:
         with _OPENER.open(url, timeout=PROBE_SECONDS) as answer:
             status = answer.status
@@ -97,7 +98,7 @@ def _probe_http(url: str, wanted: int) -> Optional[str]:
     return None if status == wanted else f"{url}: HTTP {status}"
 
 
-def _probe_tcp(address: str) -> Optional[str]:
+def _probe_tcp(address: str) -> str | None:
     host, _separator, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS):

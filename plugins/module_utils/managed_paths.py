@@ -10,11 +10,12 @@ import grp
 import hashlib
 import os
 import pwd
+import secrets
 import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 HIDDEN = "(content hidden)\n"
 
@@ -54,7 +55,7 @@ class Ownership:
     group: str
     mode: str
 
-    def difference(self, path: str) -> Optional[str]:
+    def difference(self, path: str) -> str | None:
         """What differs on disk (``owner``, ``mode``), or None. The path must exist."""
         found = os.lstat(path)
         if stat.S_IMODE(found.st_mode) != int(self.mode, 8):
@@ -76,11 +77,11 @@ class Snapshot:
     """What a path was before it was changed, so that it can be put back: content None means it was not there."""
 
     path: str
-    content: Optional[bytes]
+    content: bytes | None
     uid: int = 0
     gid: int = 0
     mode: int = 0
-    link: Optional[str] = None
+    link: str | None = None
 
     @classmethod
     def take(cls, path: str) -> Snapshot:
@@ -123,7 +124,7 @@ def write_atomically(path: str, content: bytes, mode: int, uid: int, gid: int) -
 
 def switch_link(path: str, target: str) -> None:
     """Point a symbolic link somewhere else in one step."""
-    temporary = tempfile.mktemp(dir=os.path.dirname(path), prefix=".private-llm-")
+    temporary = os.path.join(os.path.dirname(path), f".private-llm-{secrets.token_hex(8)}")
     os.symlink(target, temporary)
     os.rename(temporary, path)
 
@@ -137,7 +138,7 @@ class ManagedFile:
     ownership: Ownership
     secret: bool = False
 
-    def difference(self) -> Optional[str]:
+    def difference(self) -> str | None:
         """``missing``, ``content``, ``owner``, ``mode``, or None when the file is as wanted."""
         if not os.path.isfile(self.path):
             return "missing"
@@ -151,7 +152,7 @@ class ManagedFile:
         ownership = self.ownership
         write_atomically(self.path, self.content, int(ownership.mode, 8), user_id(ownership.owner), group_id(ownership.group))
 
-    def diff(self) -> Dict[str, str]:
+    def diff(self) -> dict[str, str]:
         """The entry for ``--diff``; of a secret only that it differs."""
         before = ""
         if os.path.isfile(self.path):
@@ -160,7 +161,7 @@ class ManagedFile:
         after = "(new content hidden)\n" if self.secret else self.content.decode("utf-8", "replace")
         return {"before_header": self.path, "after_header": self.path, "before": before, "after": after}
 
-    def identity(self) -> List[str]:
+    def identity(self) -> list[str]:
         """What defines the file, for the fingerprint of its service."""
         digest = hashlib.sha256(self.content).hexdigest()
         return [self.path, digest, self.ownership.owner, self.ownership.group, self.ownership.mode]
@@ -173,7 +174,7 @@ class ManagedDirectory:
     path: str
     ownership: Ownership
 
-    def difference(self) -> Optional[str]:
+    def difference(self) -> str | None:
         """``missing``, ``owner``, ``mode``, or None when the directory is as wanted."""
         if not os.path.isdir(self.path):
             return "missing"
@@ -192,7 +193,7 @@ class ManagedLink:
     path: str
     target: str
 
-    def difference(self) -> Optional[str]:
+    def difference(self) -> str | None:
         """``missing``, ``target``, or None when the link is as wanted."""
         if not os.path.islink(self.path):
             return "missing"
@@ -212,7 +213,7 @@ def remove_tree(path: str) -> None:
             os.unlink(path)
 
 
-def file_from_parameters(path: str, given: Dict[str, Any], owner: str, group: str) -> ManagedFile:
+def file_from_parameters(path: str, given: dict[str, Any], owner: str, group: str) -> ManagedFile:
     """A :class:`ManagedFile` from a module's ``files`` entry; a secret one is 0600 unless a mode is given."""
     secret = given.get("secret_content") is not None
     content = given["secret_content"] if secret else given["content"]
@@ -220,7 +221,7 @@ def file_from_parameters(path: str, given: Dict[str, Any], owner: str, group: st
     return ManagedFile(path, content.encode(), ownership, secret)
 
 
-FILE_OPTIONS: Dict[str, Dict[str, Any]] = {
+FILE_OPTIONS: dict[str, dict[str, Any]] = {
     "path": {"type": "path", "required": True},
     "content": {"type": "str"},
     "secret_content": {"type": "str", "no_log": True},
@@ -230,7 +231,7 @@ FILE_OPTIONS: Dict[str, Dict[str, Any]] = {
 }
 
 
-def split_owner(user: Optional[str]) -> Tuple[str, str]:
+def split_owner(user: str | None) -> tuple[str, str]:
     """``uid[:gid]`` of a container or service as owner and group of its files; root without one."""
     owner, _separator, group = (user or "0").partition(":")
     return owner, group or ("0" if owner == "0" else owner)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Sequence, Tuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import (
     Backend,
@@ -24,7 +25,7 @@ NO_SUCH_PROGRAM = 127
 def runner(module: AnsibleModule) -> Runner:
     """A function that runs a command on this host; a program that is not installed gives exit status 127."""
 
-    def run(command: Sequence[str]) -> Tuple[int, str, str]:
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
         try:
             status, output, error = module.run_command(list(command), handle_exceptions=False)
         except OSError as problem:

@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils.health import Health
 from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths import (
@@ -42,14 +43,14 @@ class Service:
 
     unit: str
     fingerprint: str
-    files: Tuple[ManagedFile, ...]
-    directories: Tuple[ManagedDirectory, ...] = ()
-    links: Tuple[ManagedLink, ...] = ()
-    health: Optional[Health] = None
+    files: tuple[ManagedFile, ...]
+    directories: tuple[ManagedDirectory, ...] = ()
+    links: tuple[ManagedLink, ...] = ()
+    health: Health | None = None
     #: units that a stop has to reach too (a socket's service)
-    companions: Tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
     #: directories removed with the service
-    owned_directories: Tuple[str, ...] = ()
+    owned_directories: tuple[str, ...] = ()
     #: whether the unit is enabled and disabled by us
     enable: bool = True
 
@@ -58,7 +59,7 @@ class Backend(ABC):
     """What differs between a container and a native program."""
 
     @abstractmethod
-    def preparations(self) -> List[Tuple[str, str]]:
+    def preparations(self) -> list[tuple[str, str]]:
         """What has to be there before anything is stopped and is not: (kind, what), such as an image or a network."""
 
     @abstractmethod
@@ -70,7 +71,7 @@ class Backend(ABC):
         """What is wanted; called again after :meth:`prepare`, when more may be known (an image's digest)."""
 
     @abstractmethod
-    def running_fingerprint(self, status: UnitStatus) -> Optional[str]:
+    def running_fingerprint(self, status: UnitStatus) -> str | None:
         """The fingerprint that what runs carries, or None when nothing runs."""
 
     @abstractmethod
@@ -90,11 +91,11 @@ class ServiceFailed(Exception):
 class Plan:
     """What would change, and why. Each action is ``kind: object (reason)``."""
 
-    actions: List[str] = field(default_factory=list)
-    diff: List[Dict[str, str]] = field(default_factory=list)
-    files: List[ManagedFile] = field(default_factory=list)
-    directories: List[ManagedDirectory] = field(default_factory=list)
-    links: List[ManagedLink] = field(default_factory=list)
+    actions: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    files: list[ManagedFile] = field(default_factory=list)
+    directories: list[ManagedDirectory] = field(default_factory=list)
+    links: list[ManagedLink] = field(default_factory=list)
     prepare: bool = False
     enable: bool = False
     restart: bool = False
@@ -153,7 +154,7 @@ class Transaction:
                 plan.links.append(link)
                 plan.actions.append(f"link: {link.path} ({why})")
 
-    def _restart_reason(self, service: Service, status: UnitStatus, plan: Plan) -> Optional[str]:
+    def _restart_reason(self, service: Service, status: UnitStatus, plan: Plan) -> str | None:
         if not status.is_active:
             return "not running"
         running = self._backend.running_fingerprint(status)
@@ -232,7 +233,7 @@ class Transaction:
             return
         first = self._systemd.status(service.unit).restarts
 
-        def given_up() -> Optional[str]:
+        def given_up() -> str | None:
             status = self._systemd.status(service.unit)
             if status.active == "failed":
                 return "the unit has failed"
@@ -260,7 +261,8 @@ class Transaction:
             answer = service.health.wait(self._run, lambda: None) if service.health else None
             outcome += " and runs again" if answer is None else f", but is not healthy either ({answer})"
         log = "\n".join(lines) or "(it logged nothing)"
-        return f"{service.unit}: {why}. {outcome[0].upper()}{outcome[1:]}.\nIts last log lines:\n{log}\nTo look further: {' ; '.join(self._backend.look_further())}"
+        further = " ; ".join(self._backend.look_further())
+        return f"{service.unit}: {why}. {outcome[0].upper()}{outcome[1:]}.\nIts last log lines:\n{log}\nTo look further: {further}"
 
     def _stop(self, service: Service) -> None:
         for unit in (service.unit, *service.companions):

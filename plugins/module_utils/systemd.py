@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Callable
 
 UNIT_DIRECTORY = "/etc/systemd/system"
 HEADER = "# Written by private_llm.platform; changes made here are undone by the next run.\n"
 
-Runner = Callable[[Sequence[str]], Tuple[int, str, str]]
-Section = Dict[str, Any]
+Runner = Callable[[Sequence[str]], tuple[int, str, str]]
+Section = dict[str, Any]
 
 
 class CommandFailed(Exception):
@@ -54,9 +55,9 @@ def environment_file(variables: Mapping[str, str]) -> bytes:
     return "".join(f"{name}={quoted(variables[name])}\n" for name in sorted(variables)).encode()
 
 
-def render(sections: Mapping[str, Mapping[str, Union[str, Sequence[str], bool, int]]]) -> str:
+def render(sections: Mapping[str, Mapping[str, str | Sequence[str] | bool | int]]) -> str:
     """The text of a unit; a list gives one line an entry, an empty section is left out."""
-    lines: List[str] = [HEADER]
+    lines: list[str] = [HEADER]
     for section, directives in sections.items():
         if not directives:
             continue

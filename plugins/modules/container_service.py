@@ -252,7 +252,8 @@ actions:
   sample: ["file: /etc/private-llm/web/files/etc/web.conf (content)", "restart: web.service (what runs differs from what is wanted)"]
 """
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils import docker_cli
@@ -286,7 +287,7 @@ LOG_LINES = 20
 class ContainerBackend(Backend):
     """A container in Docker under systemd."""
 
-    def __init__(self, parameters: Dict[str, Any], run: Runner) -> None:
+    def __init__(self, parameters: dict[str, Any], run: Runner) -> None:
         self._given = parameters
         self._name: str = parameters["name"]
         self._docker = DockerCli(run)
@@ -296,7 +297,7 @@ class ContainerBackend(Backend):
         for port in parameters["publish"]:
             docker_cli.parse_publish(port)
 
-    def preparations(self) -> List[Tuple[str, str]]:
+    def preparations(self) -> list[tuple[str, str]]:
         missing = []
         if self._given["image"] and self._docker.image_reference(self._given["image"]) is None:
             missing.append(("image", self._given["image"]))
@@ -320,7 +321,7 @@ class ContainerBackend(Backend):
             else:
                 self._docker.create_network(next(network for network in self._networks if network.name == what))
 
-    def _files(self) -> List[ManagedFile]:
+    def _files(self) -> list[ManagedFile]:
         owner, group = split_owner(self._given["user"])
         files = [file_from_parameters(f"{self._home}/files{f['path']}", f, owner, group) for f in self._given["files"]]
         root = Ownership("0", "0", "0600")
@@ -330,7 +331,7 @@ class ContainerBackend(Backend):
                 files.append(ManagedFile(f"{self._home}/{kind}", content, root, secret=kind == "secret_environment"))
         return files
 
-    def _directories(self) -> List[ManagedDirectory]:
+    def _directories(self) -> list[ManagedDirectory]:
         owner, group = split_owner(self._given["user"])
         return [
             ManagedDirectory(volume["source"], Ownership(volume["owner"] or owner, volume["group"] or group, volume["mode"]))
@@ -418,7 +419,7 @@ class ContainerBackend(Backend):
             owned_directories=(self._home,),
         )
 
-    def running_fingerprint(self, status: UnitStatus) -> Optional[str]:
+    def running_fingerprint(self, status: UnitStatus) -> str | None:
         return self._docker.running_label(self._name)
 
     def log_lines(self) -> Sequence[str]:

@@ -214,7 +214,8 @@ actions:
   sample: ["link: /opt/ticker/current (target)", "restart: ticker.service (what runs differs from what is wanted)"]
 """
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils.health import HEALTH_OPTIONS, Health
@@ -248,14 +249,14 @@ ROOT = Ownership("0", "0", "0644")
 class NativeBackend(Backend):
     """A program of the host under systemd."""
 
-    def __init__(self, parameters: Dict[str, Any], run: Runner) -> None:
+    def __init__(self, parameters: dict[str, Any], run: Runner) -> None:
         self._given = parameters
         self._name: str = parameters["name"]
         self._run = run
         self._is_socket = bool(parameters["listen_streams"])
         self._secrets_path = f"{CONFIGURATION_DIRECTORY}/{self._name}/secret_environment"
 
-    def preparations(self) -> List[Tuple[str, str]]:
+    def preparations(self) -> list[tuple[str, str]]:
         return []
 
     def prepare(self) -> None:
@@ -302,7 +303,7 @@ class NativeBackend(Backend):
             return f"{UNIT_DIRECTORY}/{self._name}.service.d/private-llm.conf"
         return f"{UNIT_DIRECTORY}/{self._name}.service"
 
-    def _directories(self) -> List[ManagedDirectory]:
+    def _directories(self) -> list[ManagedDirectory]:
         made = [ManagedDirectory(d["path"], Ownership(d["owner"], d["group"], d["mode"])) for d in self._given["directories"]]
         if self._given["secret_environment"]:
             made += [
@@ -333,7 +334,7 @@ class NativeBackend(Backend):
             owned_directories=(f"{CONFIGURATION_DIRECTORY}/{self._name}",) if given["secret_environment"] else (),
         )
 
-    def running_fingerprint(self, status: UnitStatus) -> Optional[str]:
+    def running_fingerprint(self, status: UnitStatus) -> str | None:
         if self._is_socket:  # no process: a socket is stopped before its file changes, so one that listens is the one on disk
             return self.wanted().fingerprint
         try:

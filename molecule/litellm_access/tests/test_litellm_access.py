@@ -1,0 +1,211 @@
+"""Whoever is in the list gets in with the key of the hand-out, within the limits of the list; whoever is not, does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+SCENARIO = Path(__file__).resolve().parents[1]
+REPOSITORY = SCENARIO.parents[1]
+SETTINGS = yaml.safe_load((SCENARIO / "vars.yml").read_text())
+PEOPLE = SETTINGS["people"]
+MASTER_KEY = SETTINGS["master_key"]
+CHAT = {"model": "canned", "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+def hand_outs():
+    return Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "people"
+
+
+def key_of(name):
+    return (hand_outs() / name / "key").read_text().strip()
+
+
+def ask(outside, key, **more):
+    return outside.request(4000, "/v1/chat/completions", key=key, body={**CHAT, **more})
+
+
+def kind_of(answer):
+    return answer.status, answer.json()["error"]["type"]
+
+
+def keys_at_the_gateway(outside):
+    """All that the gateway knows of each key, without what changes by itself."""
+    answer = outside.request(4000, "/key/list?return_full_object=true&size=100", key=MASTER_KEY).json()
+    moving = ("spend", "total_spend", "last_active", "updated_at", "budget_reset_at")
+    return {row["key_alias"]: {name: value for name, value in row.items() if name not in moving} for row in answer["keys"]}
+
+
+class Run:
+    """One run of the role by an operator, with these people in the list."""
+
+    def __init__(self, people, *arguments):
+        inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_LAB"] + "/inventory"]
+        command = ["ansible-playbook", *(word for path in inventories for word in ("--inventory", path)), str(SCENARIO / "people.yml")]
+        command += ["--extra-vars", json.dumps({"people": people}), *arguments]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        self.status = done.returncode
+        self.output = done.stdout + done.stderr
+        # Messages are wrapped on the way to the screen.
+        self.sentences = " ".join(self.output.split())
+        self.changed = int(re.search(r"changed=(\d+)", self.output).group(1)) if "changed=" in self.output else None
+
+
+@pytest.fixture(autouse=True)
+def everybody_of_the_list_again():
+    yield
+    outcome = Run(PEOPLE)
+    assert outcome.status == 0, outcome.output
+
+
+def changed(name, **fields):
+    return [{**person, **fields} if person["name"] == name else person for person in PEOPLE]
+
+
+def test_a_key_from_the_hand_out_works(outside):
+    answer = ask(outside, key_of("ada"))
+    assert answer.json()["choices"][0]["message"]["content"] == "A canned answer."
+
+
+def test_a_key_that_somebody_brings_along_works(outside):
+    assert ask(outside, "sk-linus-brings-his-own-key").status == 200
+
+
+def test_a_wrong_key_is_refused(outside):
+    assert kind_of(ask(outside, key_of("ada") + "x")) == (401, "token_not_found_in_db")
+
+
+def test_no_key_is_refused(outside):
+    assert ask(outside, None).status == 401
+
+
+def test_a_model_that_is_not_in_the_persons_list_is_refused(outside):
+    assert kind_of(ask(outside, key_of("grace"))) == (403, "key_model_access_denied")
+
+
+def test_requests_above_the_limit_are_refused_and_a_higher_limit_frees_them(outside):
+    assert Run(changed("ada", rpm_limit=2)).changed == 1
+    statuses = [ask(outside, key_of("ada")).status for _request in range(5)]
+    assert 429 in statuses
+    assert set(statuses) <= {200, 429}
+    assert Run(changed("ada", rpm_limit=1000)).changed == 1
+    assert ask(outside, key_of("ada")).status == 200
+
+
+def test_spending_above_the_budget_is_refused_and_a_higher_budget_frees_it(outside):
+    assert Run(changed("ada", max_budget=0.00001)).changed == 1
+    deadline = time.monotonic() + 30
+    while ask(outside, key_of("ada")).status == 200 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert kind_of(ask(outside, key_of("ada"))) == (422, "budget_exceeded")
+    assert Run(PEOPLE).changed == 1
+    assert ask(outside, key_of("ada")).status == 200
+
+
+def test_an_added_person_gets_in_and_nothing_else_changes(outside):
+    before = keys_at_the_gateway(outside)
+    outcome = Run([*PEOPLE, {"name": "barbara"}])
+    assert "barbara: user made; key barbara-1 made" in outcome.sentences
+    assert "3 people unchanged" in outcome.sentences
+    assert ask(outside, key_of("barbara")).status == 200
+    after = keys_at_the_gateway(outside)
+    assert {alias: after[alias] for alias in before} == before
+    assert Run([*PEOPLE, {"name": "barbara"}]).changed == 0
+    Run([*PEOPLE, {"name": "barbara", "state": "absent"}])
+
+
+def test_somebody_who_leaves_is_refused_at_once_and_what_was_spent_stays(outside):
+    key = key_of("ada")
+    assert ask(outside, key).status == 200
+    Run(changed("ada", state="absent"))
+    assert kind_of(ask(outside, key)) == (401, "token_not_found_in_db")
+    assert not (hand_outs() / "ada").exists()
+    assert outside.request(4000, "/user/info?user_id=ada", key=MASTER_KEY).json()["user_info"]["user_id"] == "ada"
+    assert Run(changed("ada", state="absent")).changed == 0
+
+
+def test_somebody_who_comes_back_has_the_same_key(outside):
+    key = key_of("ada")
+    Run(changed("ada", state="absent"))
+    Run(PEOPLE)
+    assert key_of("ada") == key
+    assert ask(outside, key).status == 200
+
+
+def test_somebody_who_is_blocked_is_refused_until_let_in_again(outside):
+    Run(changed("ada", state="blocked"))
+    assert ask(outside, key_of("ada")).status == 401
+    Run(PEOPLE)
+    assert ask(outside, key_of("ada")).status == 200
+
+
+def test_a_new_generation_ends_the_old_key(outside):
+    old = key_of("ada")
+    Run(changed("ada", key_generation=2))
+    assert key_of("ada") != old
+    assert ask(outside, key_of("ada")).status == 200
+    assert ask(outside, old).status == 401
+
+
+def test_a_limit_that_is_dropped_is_gone(outside):
+    Run([{"name": "ada"}, *PEOPLE[1:]])
+    assert keys_at_the_gateway(outside)["ada-1"]["rpm_limit"] is None
+
+
+def test_what_somebody_changed_at_the_gateway_is_put_back(outside):
+    body = {"key_alias": "ada-1", "rpm_limit": 100000, "blocked": True}
+    assert outside.request(4000, "/key/update", key=MASTER_KEY, body=body).status == 200
+    assert "key ada-1: unblocked, rpm_limit 100000 -> 100" in Run(PEOPLE).sentences
+    assert ask(outside, key_of("ada")).status == 200
+
+
+def test_a_key_made_by_hand_is_left_alone(outside):
+    made = outside.request(4000, "/key/generate", key=MASTER_KEY, body={"key": "sk-made-by-hand-0123456789", "key_alias": "by-hand"})
+    assert made.status == 200
+    assert Run(PEOPLE).changed == 0
+    assert ask(outside, "sk-made-by-hand-0123456789").status == 200
+    assert outside.request(4000, "/key/delete", key=MASTER_KEY, body={"key_aliases": ["by-hand"]}).status == 200
+
+
+def test_a_check_says_what_a_run_does_and_does_nothing(outside):
+    before = keys_at_the_gateway(outside)
+    outcome = Run([*changed("ada", rpm_limit=7), {"name": "barbara"}], "--check", "--diff")
+    assert "ada: key ada-1: rpm_limit 100 -> 7" in outcome.sentences
+    assert "barbara: user made; key barbara-1 made" in outcome.sentences
+    assert keys_at_the_gateway(outside) == before
+    assert not (hand_outs() / "barbara").exists()
+
+
+def test_a_check_of_the_list_as_it_is_says_no_change():
+    assert Run(PEOPLE, "--check", "--diff").changed == 0
+
+
+def test_no_output_shows_a_key_however_talkative():
+    outcome = Run(changed("ada", rpm_limit=7, key_generation=3), "--diff", "-vvvv")
+    assert outcome.changed == 2
+    keys = [path.read_text().strip() for path in hand_outs().glob("*/key")]
+    assert len(keys) == 3
+    assert [key for key in [*keys, MASTER_KEY, SETTINGS["root_secret"]] if key in outcome.output] == []
+
+
+def test_the_hand_outs_are_for_the_operator_alone():
+    assert {stat.S_IMODE(path.stat().st_mode) for path in hand_outs().rglob("*") if path.is_dir()} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in hand_outs().glob("*/*") if path.name in ("key", "environment")} == {0o600}
+
+
+def test_every_mistake_in_the_list_is_named_at_once_and_nothing_changes(outside):
+    before = keys_at_the_gateway(outside)
+    outcome = Run([{"name": "ada", "max_budget": 5}, {"name": "ada"}, {"name": "eve", "key": "sk-short"}])
+    assert outcome.status != 0
+    assert "ada: max_budget needs budget_duration" in outcome.sentences
+    assert "ada: the name is used twice" in outcome.sentences
+    assert "eve: key has 8 characters" in outcome.sentences
+    assert keys_at_the_gateway(outside) == before

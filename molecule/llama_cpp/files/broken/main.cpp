@@ -1,0 +1,3 @@
+int main() {
+    return this_name_was_never_declared;
+}

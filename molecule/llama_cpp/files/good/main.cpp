@@ -1,0 +1,6 @@
+#include <cstdio>
+
+int main() {
+    std::puts("version: " SAYS);
+    return 0;
+}

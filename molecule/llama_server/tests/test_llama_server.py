@@ -1,0 +1,134 @@
+"""The model answers, to those who have a key, where it should and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+KEY = "correct-horse-battery-staple"
+HERE = "http://127.0.0.1:8000"
+BRIDGE = "http://10.89.64.1:8000"
+ANSWER = "Hello from the tiny test model."
+
+
+def ask(host, url, *options, key=KEY, network=""):
+    """Status and body of a request from the host itself, or from one of its network namespaces."""
+    inside = f"ip netns exec {network} " if network else ""
+    header = f"--header 'Authorization: Bearer {key}'" if key else ""
+    done = host.run(f"{inside}curl --silent --max-time 20 --write-out '\\n%{{http_code}}' {header} {' '.join(options)} {url}")
+    body, _newline, status = done.stdout.rpartition("\n")
+    return int(status), body
+
+
+def chat(host, base, **settings):
+    request = {"model": "qwen3-coder", "messages": [{"role": "user", "content": "Say hello"}], **settings}
+    return ask(host, f"{base}/v1/chat/completions", "--no-buffer", f"--json '{json.dumps(request)}'", network=settings.pop("network", ""))
+
+
+def test_the_server_runs_now_and_at_boot(host):
+    service = host.service("llama-server")
+    assert service.is_running
+    assert service.is_enabled
+
+
+def test_the_model_answers(host):
+    status, body = chat(host, HERE)
+    assert status == 200
+    assert json.loads(body)["choices"][0]["message"]["content"] == ANSWER
+
+
+def test_the_answer_streams_to_its_end(host):
+    status, body = chat(host, HERE, stream=True)
+    events = [line.removeprefix("data: ") for line in body.splitlines() if line.startswith("data: ")]
+    said = "".join(json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events[:-1])
+    assert (status, said, events[-1]) == (200, ANSWER, "[DONE]")
+
+
+@pytest.mark.parametrize("key", ["", "wrong-horse-battery-staple"])
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/props"])
+def test_without_a_key_nothing_is_told(host, key, path):
+    assert ask(host, f"{HERE}{path}", key=key)[0] == 401
+
+
+def test_health_is_public(host):
+    assert ask(host, f"{HERE}/health", key="")[0] == 200
+
+
+def test_metrics_are_there_for_those_with_a_key(host):
+    assert "llamacpp:requests_processing" in ask(host, f"{HERE}/metrics")[1]
+
+
+def test_slots_of_others_cannot_be_read(host):
+    assert ask(host, f"{HERE}/slots")[0] in (404, 501)
+
+
+def test_each_slot_has_the_context_that_it_is_promised(host):
+    model = json.loads(ask(host, f"{HERE}/v1/models")[1])["data"][0]
+    assert (model["id"], model["meta"]["n_ctx"]) == ("qwen3-coder", 8192)
+
+
+def connects(address, port):
+    try:
+        socket.create_connection((address, port), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_the_server_cannot_be_reached_from_outside(host):
+    # eth0, because the host has other addresses by now, which mean something else on the test machine.
+    address = host.check_output("ip -4 -brief address show eth0").split()[2].partition("/")[0]
+    assert connects(address, 22)
+    assert not connects(address, 8000)
+
+
+def test_the_second_address_answers_those_on_its_network(host):
+    assert ask(host, f"{BRIDGE}/v1/models", network="gateway")[0] == 200
+
+
+def test_the_second_address_does_not_answer_strangers(host):
+    connect = "ip netns exec stranger timeout 3 bash -c '</dev/tcp/10.89.64.1/{port}'"
+    assert host.run(connect.format(port=22)).rc == 0
+    assert host.run(connect.format(port=8000)).rc != 0
+
+
+def test_the_key_is_readable_by_the_server_only(host):
+    file = host.file("/etc/llama-server/api-keys")
+    assert (file.user, file.mode) == ("llama", 0o600)
+
+
+def test_the_key_is_on_no_command_line(host):
+    assert KEY not in host.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+
+
+def test_the_key_is_in_no_log(host):
+    assert KEY not in host.check_output("journalctl --no-pager --unit llama-server --unit llama-server-bridge")
+
+
+def test_the_server_is_not_root_and_can_gain_nothing(host):
+    pid = host.check_output("systemctl show llama-server --property MainPID --value")
+    status = dict(line.split(":\t", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines() if ":\t" in line)
+    assert status["Uid"].split()[0] == str(host.user("llama").uid)
+    assert int(status["CapBnd"], 16) == 0
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_the_server_sees_a_host_that_it_cannot_write(host):
+    pid = host.check_output("systemctl show llama-server --property MainPID --value")
+    options = {line.split()[1]: line.split()[3] for line in host.check_output(f"cat /proc/{pid}/mounts").splitlines()}
+    assert options["/"].startswith("ro")
+
+
+def test_the_server_has_time_to_stop(host):
+    assert host.check_output("systemctl show llama-server --property TimeoutStopUSec --value") == "1min"
+
+
+def test_a_killed_server_comes_back(host):
+    host.check_output("systemctl kill --signal KILL llama-server")
+    assert host.run(f"for n in $(seq 60); do curl --silent --fail {HERE}/health && exit 0; sleep 0.5; done; exit 1").rc == 0
+
+
+def test_systemd_finds_no_fault_in_the_units(host):
+    assert host.run("systemd-analyze verify llama-server.service llama-server-bridge.socket").stderr == ""

@@ -1,0 +1,246 @@
+"""A day on the platform, from outside: people get answers, limits hold, changes reach only what they should, a reboot is no event."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import hardening_gaps
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+GATEWAY, MODEL_SERVER, DATABASE = 4000, 8000, 5433
+SENTENCE = "Hello from the tiny test model."
+SECONDS_TO_COME_BACK = 240
+
+
+def chat(text="Hello?"):
+    return {"model": "qwen3-coder", "messages": [{"role": "user", "content": text}]}
+
+
+def ask(outside, key, **more):
+    return outside.request(GATEWAY, "/v1/chat/completions", key=key, body={**chat(), **more})
+
+
+def people_directory():
+    return Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "people"
+
+
+def key_of(name):
+    return (people_directory() / name / "key").read_text().strip()
+
+
+def run_playbook(playbook, inventory, *arguments):
+    """Run a playbook as an operator does, with a copy of the site's inventory that a test has changed."""
+    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], f"{os.environ['PRIVATE_LLM_LAB']}/inventory", str(inventory)]
+    command = ["ansible-playbook", *(word for path in inventories for word in ("--inventory", path)), str(REPOSITORY / "playbooks" / playbook), *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def recap(run):
+    """The numbers of the play's last line: ok, changed, failed ..."""
+    return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", run.stdout.split("PLAY RECAP")[-1])}
+
+
+def sentences(run):
+    """What a run said, as one line: messages are wrapped on the way to the screen."""
+    return " ".join((run.stdout + run.stderr).split())
+
+
+@pytest.fixture
+def inventory(tmp_path):
+    """A copy of the site's inventory to change."""
+    copy = tmp_path / "inventory"
+    shutil.copytree(REPOSITORY / "molecule" / "site" / "inventory", copy)
+    return copy
+
+
+def change(inventory, file, old, new):
+    path = inventory / "group_vars" / "all" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def wait_until_answered(outside, key):
+    deadline = time.monotonic() + SECONDS_TO_COME_BACK
+    while time.monotonic() < deadline:
+        if outside.connects(GATEWAY):
+            try:
+                if ask(outside, key).status == 200:
+                    return
+            except OSError:
+                pass
+        time.sleep(2)
+    pytest.fail(f"the gateway gives no answer after {SECONDS_TO_COME_BACK} s")
+
+
+# -- answers --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_streams_word_by_word(outside):
+    events = outside.stream(GATEWAY, "/v1/chat/completions", key_of("ada"), chat())
+    assert events[-1] == "[DONE]"
+    words = [json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events[:-1] if json.loads(event)["choices"]]
+    assert "".join(words) == SENTENCE
+    assert len([word for word in words if word]) > 1
+
+
+def test_the_plain_answer_comes_from_the_model(outside):
+    assert ask(outside, key_of("ada")).json()["choices"][0]["message"]["content"] == SENTENCE
+
+
+def test_what_was_spent_is_in_the_database(host, outside):
+    before = spend_rows(host)
+    assert ask(outside, key_of("ada")).status == 200
+    deadline = time.monotonic() + 60
+    while spend_rows(host) == before and time.monotonic() < deadline:
+        time.sleep(2)
+    assert spend_rows(host) > before
+
+
+def spend_rows(host):
+    sql = "SELECT count(*) FROM \\\"LiteLLM_SpendLogs\\\" WHERE \\\"user\\\" = 'ada' AND spend > 0"
+    return int(host.check_output(f'docker exec postgres-litellm psql -U litellm -d litellm -tAc "{sql}"'))
+
+
+# -- refusals -------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_key_nobody_gets_an_answer(outside):
+    assert outside.request(GATEWAY, "/v1/chat/completions", body=chat()).status == 401
+
+
+def test_a_wrong_key_gets_no_answer(outside):
+    assert ask(outside, "sk-" + "x" * 40).status == 401
+
+
+def test_above_the_rate_limit_a_request_is_told_to_wait(outside):
+    statuses = [ask(outside, key_of("hasty")).status for _ in range(6)]
+    assert statuses[0] == 200 and 429 in statuses
+
+
+def test_above_the_budget_a_request_is_refused(outside):
+    deadline = time.monotonic() + 60
+    statuses = [ask(outside, key_of("thrifty")).status]
+    while statuses[-1] == 200 and time.monotonic() < deadline:
+        time.sleep(2)
+        statuses.append(ask(outside, key_of("thrifty")).status)
+    assert statuses[0] == 200 and statuses[-1] == 422
+
+
+# -- doors ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_database_answers_on_loopback_only(host, outside):
+    assert host.socket(f"tcp://127.0.0.1:{DATABASE}").is_listening
+    assert not outside.connects(DATABASE)
+
+
+def test_the_model_server_answers_on_loopback_and_not_from_outside(host, outside):
+    assert host.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{MODEL_SERVER}/health") == "200"
+    assert not outside.connects(MODEL_SERVER)
+
+
+def test_the_model_server_cannot_be_reached_by_a_route_through_the_host(host, outside):
+    neighbour = "pl-site-neighbour"
+    image = "private-llm-lab/base:trixie"
+    bash = f"ip_of_bridge=10.89.64.1; exec 3<>/dev/tcp/$ip_of_bridge/{MODEL_SERVER}"
+    subprocess.run(["docker", "rm", "-f", neighbour], capture_output=True, check=False)
+    host_image = subprocess.run(["docker", "inspect", "-f", "{{.Config.Image}}", "pl-site"], capture_output=True, text=True, check=True).stdout.strip()
+    assert image  # the neighbour uses the host's own image, which has ip(8)
+    command = ["docker", "run", "--rm", "--name", neighbour, "--cap-add", "NET_ADMIN", "--entrypoint", "/bin/bash", host_image, "-c"]
+    script = f"ip route add 10.89.64.0/24 via {outside.address} && timeout 4 bash -c '{bash}'"
+    assert subprocess.run([*command, script], capture_output=True, check=False).returncode != 0
+    proof = f"ip route add 10.89.64.0/24 via {outside.address} && timeout 4 bash -c 'exec 3<>/dev/tcp/{outside.address}/{GATEWAY}'"
+    assert subprocess.run([*command, proof], capture_output=True, check=False).returncode == 0
+
+
+def test_the_containers_are_hardened(inspect):
+    assert {name: hardening_gaps(inspect(name)) for name in ("litellm", "postgres-litellm")} == {"litellm": [], "postgres-litellm": []}
+
+
+# -- changes --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_check_of_the_finished_site_says_no_change():
+    run = run_playbook("site.yml", REPOSITORY / "molecule" / "site" / "inventory", "--check", "--diff")
+    assert recap(run)["failed"] == 0 and recap(run)["changed"] == 0, run.stdout[-3000:]
+
+
+def test_adding_a_person_gives_a_working_key_and_changes_nothing_else(host, outside, inventory):
+    before = {name: host.check_output(f"docker inspect -f '{{{{.Id}}}}' {name}") for name in ("litellm", "postgres-litellm")}
+    keys = {name: key_of(name) for name in ("ada", "hasty", "thrifty", "leaver")}
+    change(inventory, "users.yml", "  - name: leaver\n", "  - name: leaver\n  - name: grace\n    email: grace@example.com\n")
+    run = run_playbook("users.yml", inventory)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert ask(outside, key_of("grace")).status == 200
+    assert {name: key_of(name) for name in keys} == keys
+    assert {name: host.check_output(f"docker inspect -f '{{{{.Id}}}}' {name}") for name in before} == before
+    assert recap(run_playbook("users.yml", inventory))["changed"] == 0
+
+
+def test_who_leaves_is_refused_and_the_others_stay(outside, inventory):
+    key = key_of("leaver")
+    assert ask(outside, key).status == 200
+    change(inventory, "users.yml", "  - name: leaver\n", "  - name: leaver\n    state: absent\n")
+    run = run_playbook("users.yml", inventory)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert ask(outside, key).status == 401
+    assert not (people_directory() / "leaver").exists()
+    assert ask(outside, key_of("ada")).status == 200
+
+
+def test_no_key_is_in_what_a_run_prints(inventory):
+    change(inventory, "users.yml", "rpm_limit: 100", "rpm_limit: 101")
+    run = run_playbook("users.yml", inventory, "--diff", "-vvv")
+    assert run.returncode == 0 and recap(run)["changed"] > 0
+    assert "sk-" not in re.sub(r"sk-(\W|\.\.\.)", "", run.stdout + run.stderr)
+
+
+# -- refusals before anything is changed ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("platform.yml", "platform_root_secret: this-secret-belongs-to-the-test-and-guards-nothing", "", "platform_root_secret"),
+        ("platform.yml", "this-secret-belongs-to-the-test-and-guards-nothing", "CHANGE-ME", "CHANGE-ME"),
+        ("platform.yml", "platform_listen_address: 0.0.0.0", "platform_listen_address: 0.0.0.0\nlitellm_prot: 4001", "litellm_port"),
+        ("users.yml", "  - name: leaver\n", "  - email: nameless@example.com\n", "name"),
+    ],
+    ids=["a missing root secret", "a placeholder", "an unknown role variable", "a person without a name"],
+)
+def test_a_wrong_inventory_stops_the_run_before_anything_is_changed(inventory, file, old, new, sentence):
+    change(inventory, file, old, new)
+    run = run_playbook("site.yml", inventory)
+    assert run.returncode != 0 and recap(run)["changed"] == 0
+    assert sentence in sentences(run), run.stdout[-3000:]
+
+
+def test_a_port_that_is_taken_stops_the_run_before_anything_is_changed(host, inventory):
+    host.check_output("systemctl stop litellm")
+    host.check_output(f"systemd-run --unit squatter --collect python3 -m http.server {GATEWAY} --bind 127.0.0.1")
+    try:
+        time.sleep(1)
+        run = run_playbook("site.yml", inventory)
+    finally:
+        host.check_output("systemctl stop squatter && systemctl start litellm")
+    assert run.returncode != 0 and recap(run)["changed"] == 0
+    assert re.search(rf"{GATEWAY}.*(python3|squatter)", sentences(run)), run.stdout[-3000:]
+
+
+# -- a reboot ---------------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_reboot_everything_answers_again_without_ansible(host, outside):
+    booted = host.check_output("cat /proc/sys/kernel/random/boot_id")
+    subprocess.run(["docker", "restart", "--time", "60", "pl-site"], check=True, capture_output=True)
+    wait_until_answered(outside, key_of("ada"))
+    assert host.check_output("cat /proc/sys/kernel/random/boot_id") != booted
+    assert "".join(json.loads(e)["choices"][0]["delta"].get("content") or "" for e in outside.stream(GATEWAY, "/v1/chat/completions", key_of("ada"), chat())[:-1] if json.loads(e)["choices"]) == SENTENCE

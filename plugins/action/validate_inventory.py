@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looks at all hosts' variables on the controller; no host is asked and none need be reachable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.private_llm.platform.plugins.module_utils import inventory_checks, people
+
+ROLES_DIRECTORY = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
+BUDGET_PERIOD_VARIABLE = "litellm_access_default_budget_duration"
+
+
+def read_specs(directory: str) -> dict[str, dict[str, Any]]:
+    """Options of the main entry point of each role that lies there."""
+    specs: dict[str, dict[str, Any]] = {}
+    for role in sorted(os.listdir(directory)):
+        path = os.path.join(directory, role, "meta", "argument_specs.yml")
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8") as stream:
+                entry_points = (yaml.safe_load(stream) or {}).get("argument_specs", {})
+            specs[role] = {name: option for entry in entry_points.values() for name, option in (entry.get("options") or {}).items()}
+    return specs
+
+
+def type_problem(name: str, option: Mapping[str, Any], value: Any) -> str | None:
+    """What the role itself would say about a value, said before the first role runs."""
+    if value is None:
+        return None
+    spec = {field: setting for field, setting in option.items() if field not in ("description", "default", "required", "version_added")}
+    checked = ArgumentSpecValidator({name: _without_text(spec)}).validate({name: value})
+    if not checked.error_messages:
+        return None
+    # Ansible quotes the value, and a secret must not be quoted.
+    return "%s does not fit: %s" % (name, "it has the wrong type." if option.get("no_log") else " ".join(checked.error_messages))
+
+
+def _without_text(spec: Any) -> Any:
+    """A role's specification in the words of a module's: without descriptions, at any depth."""
+    cleaned = dict(spec)
+    if isinstance(cleaned.get("options"), Mapping):
+        cleaned["options"] = {
+            name: _without_text({field: setting for field, setting in option.items() if field not in ("description", "version_added")})
+            for name, option in cleaned["options"].items()
+        }
+    return cleaned
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """The inventory, looked at as a whole."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={
+                "root_secret_variable": {"type": "str", "default": "platform_root_secret", "no_log": False},
+                "people_variable": {"type": "str", "default": "llm_users"},
+                "platform_variables": {"type": "list", "elements": "str", "default": []},
+                "groups": {"type": "list", "elements": "str", "default": []},
+            }
+        )
+        specs = read_specs(ROLES_DIRECTORY)
+        hostvars = task_vars["hostvars"]
+        hosts = [str(host) for host in task_vars["groups"]["all"]]
+        problems = {host: self._problems_of(host, hostvars, specs, arguments) for host in hosts}
+        merged = [
+            "The inventory has no hosts in the group %s." % group for group in arguments["groups"] if not task_vars["groups"].get(group)
+        ]
+        merged += inventory_checks.merge(problems)
+        if merged:
+            raise AnsibleActionFail(
+                "The inventory has %d problem%s, and nothing was changed:\n- %s"
+                % (len(merged), "" if len(merged) == 1 else "s", "\n- ".join(merged))
+            )
+        result.update(changed=False, msg="The inventory is complete: %d host%s." % (len(hosts), "" if len(hosts) == 1 else "s"))
+        return result
+
+    def _problems_of(self, host: str, hostvars: Any, specs: dict[str, dict[str, Any]], arguments: dict[str, Any]) -> list[str]:
+        raw = inventory_checks.own_variables(dict(hostvars.raw_get(host)))
+        values = hostvars[host]
+        known = {name: option for options in specs.values() for name, option in options.items()}
+        problems = inventory_checks.placeholder_problems(raw)
+        problems += inventory_checks.unknown_variable_problems(
+            raw, specs, [*arguments["platform_variables"], arguments["root_secret_variable"], arguments["people_variable"]]
+        )
+        problems += self._root_secret_problems(arguments["root_secret_variable"], raw, values)
+        problems += self._people_problems(arguments["people_variable"], raw, values)
+        for name in sorted(set(raw) & set(known)):
+            try:
+                value = values[name]
+            except Exception:  # noqa: S112
+                # It refers to what only the play knows; the role checks it when it runs.
+                continue
+            problem = type_problem(name, known[name], value)
+            if problem:
+                problems.append(problem)
+        return problems
+
+    @staticmethod
+    def _root_secret_problems(name: str, raw: Mapping[str, Any], values: Any) -> list[str]:
+        if name not in raw:
+            return ["%s is missing; make one with 'openssl rand -base64 48' and keep it in an encrypted inventory file." % name]
+        try:
+            value = values[name]
+        except Exception:
+            return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
+        problem = inventory_checks.secret_problem(name, value)
+        return [problem] if problem else []
+
+    @staticmethod
+    def _people_problems(name: str, raw: Mapping[str, Any], values: Any) -> list[str]:
+        if name not in raw:
+            return []
+        try:
+            value = values[name]
+            default_period = values[BUDGET_PERIOD_VARIABLE] if BUDGET_PERIOD_VARIABLE in raw else None
+        except Exception:
+            return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
+        return ["%s: %s" % (name, problem) for problem in people.problems_of(value, default_period)]

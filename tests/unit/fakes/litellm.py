@@ -1,0 +1,286 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A small LiteLLM in memory: the management calls that this collection uses, with the envelopes, paging, silent no-ops
+and refusals of the real program (measured on 1.106.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import threading
+import urllib.parse
+
+MASTER_KEY = "sk-fake-master-key-0123456789"
+
+KEY_FIELDS = "key_alias user_id team_id models max_budget budget_duration rpm_limit tpm_limit max_parallel_requests metadata blocked budget_id".split()
+USER_FIELDS = "user_email user_alias user_role max_budget budget_duration models metadata rpm_limit tpm_limit".split()
+
+
+class Refusal(Exception):
+    def __init__(self, status, body):
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+def proxy_error(status, message, kind, param=None):
+    return Refusal(status, {"error": {"message": message, "type": kind, "param": param, "code": str(status)}})
+
+
+def detail_error(status, message):
+    return Refusal(status, {"detail": {"error": message}})
+
+
+def unprocessable(field, message, value):
+    return Refusal(422, {"detail": [{"type": "value_error", "loc": ["body", field], "msg": message, "input": value}]})
+
+
+class FakeLitellm:
+    """`with FakeLitellm() as gateway:` serves on gateway.url; gateway.keys and gateway.users are its tables."""
+
+    def __init__(self, defaults=None):
+        self.keys = {}
+        self.users = {
+            "default_user_id": {"user_id": "default_user_id", "user_email": None, "user_role": "proxy_admin", "metadata": {}, "models": []}
+        }
+        self.deleted_keys = []
+        self.defaults = defaults or {}
+        self.requests = []
+        self.overrides = []
+        self.lose_writes_to = ()
+
+    # -- what a test asks ------------------------------------------------
+
+    def writes(self):
+        return [(path, body) for method, path, body, _headers in self.requests if method == "POST"]
+
+    def written(self, path):
+        return [body for written_path, body in self.writes() if written_path == path]
+
+    def reads(self, path):
+        return [query for method, read_path, query, _headers in self.requests if method == "GET" and read_path == path]
+
+    def key_of(self, raw):
+        return self.keys.get(hashlib.sha256(raw.encode()).hexdigest())
+
+    def add_key(self, raw, **fields):
+        token = hashlib.sha256(raw.encode()).hexdigest()
+        row = dict.fromkeys(KEY_FIELDS)
+        row.update(models=[], metadata={}, user_id="default_user_id")
+        row.update(fields)
+        row.update(token=token, key_name="sk-..." + raw[-4:], spend=0.0, created_at="2026-11-23T07:54:00Z", created_by="default_user_id")
+        self.keys[token] = row
+        return row
+
+    def add_user(self, user_id, **fields):
+        row = dict.fromkeys(USER_FIELDS)
+        row.update(user_id=user_id, models=[], metadata={}, user_role=None, spend=0.0, created_at="2026-11-23T07:54:00Z")
+        row.update(fields)
+        self.users[user_id] = row
+        return row
+
+    def answer_once(self, path, status, body, content_type="application/json"):
+        self.overrides.append((path, status, body, content_type))
+
+    # -- the program -----------------------------------------------------
+
+    def handle(self, method, path, query, body):
+        handler = getattr(self, "%s_%s" % (method.lower(), path.strip("/").replace("/", "_")), None)
+        if handler is None:
+            raise Refusal(404, {"detail": "Not Found"})
+        return handler(query if method == "GET" else body)
+
+    @staticmethod
+    def _page(query, size_name, default):
+        size = int(query.get(size_name, default))
+        if size > 100:
+            raise unprocessable(size_name, "Input should be less than or equal to 100", str(size))
+        return int(query.get("page", 1)), size
+
+    def get_key_list(self, query):
+        page, size = self._page(query, "size", 10)
+        rows = [row for row in self.keys.values() if row["team_id"] != "litellm-dashboard"]
+        if "key_alias" in query:
+            rows = [row for row in rows if row["key_alias"] == query["key_alias"]]
+        if "sort_by" in query:
+            if query["sort_by"] not in ("spend", "max_budget", "created_at", "updated_at", "token", "key_alias"):
+                raise detail_error(400, "Invalid sort column.")
+            rows.sort(key=lambda row: row[query["sort_by"]])
+        part = rows[(page - 1) * size : page * size]
+        full = query.get("return_full_object") == "true"
+        return {
+            "keys": [dict(row) if full else row["token"] for row in part],
+            "total_count": len(rows),
+            "current_page": page,
+            "total_pages": -(-len(rows) // size),
+        }
+
+    def get_user_list(self, query):
+        page, size = self._page(query, "page_size", 25)
+        rows = list(self.users.values())
+        if "user_email" in query:
+            rows = [row for row in rows if query["user_email"].lower() in (row["user_email"] or "").lower()]
+        if "sort_by" in query:
+            rows.sort(key=lambda row: row[query["sort_by"]])
+        part = rows[(page - 1) * size : page * size]
+        return {
+            "users": [dict(row, key_count=0) for row in part],
+            "total": len(rows),
+            "page": page,
+            "page_size": size,
+            "total_pages": -(-len(rows) // size),
+        }
+
+    @staticmethod
+    def _check_types(body):
+        for name in ("rpm_limit", "tpm_limit", "max_parallel_requests"):
+            if body.get(name) is not None and not isinstance(body[name], int):
+                raise unprocessable(name, "Input should be a valid integer", body[name])
+        if body.get("metadata") is not None and not isinstance(body["metadata"], dict):
+            raise unprocessable("metadata", "Input should be a valid dictionary", body["metadata"])
+        if body.get("tags"):
+            raise detail_error(403, "tags is an Enterprise feature")
+
+    def _refuse_taken_alias(self, alias, token):
+        for row in self.keys.values():
+            if alias is not None and row["key_alias"] == alias and row["token"] != token:
+                message = "Key with alias '%s' already exists. Unique key aliases across all keys are required." % alias
+                raise proxy_error(400, message, "bad_request_error", "key_alias")
+
+    def _write_lost(self, path):
+        return path in self.lose_writes_to
+
+    def post_key_generate(self, body):
+        self._check_types(body)
+        raw = body.get("key") or "sk-made-by-the-server"
+        if not raw.startswith("sk-") or len(raw) < 16:
+            raise proxy_error(400, "{'error': 'Invalid key format. Received=%s'}" % raw, "bad_request_error", "key")
+        token = hashlib.sha256(raw.encode()).hexdigest()
+        self._refuse_taken_alias(body.get("key_alias"), token)
+        fields = {name: body.get(name) for name in KEY_FIELDS}
+        for name, value in self.defaults.items():
+            if fields.get(name) is None:
+                fields[name] = value
+        echo = dict(fields, key=raw, token=token, token_id=token, expires=None)
+        if token in self.keys or self._write_lost("/key/generate"):
+            return echo  # the real one answers with the new values and keeps the old row
+        fields["models"] = fields["models"] or []
+        fields["metadata"] = fields["metadata"] or {}
+        fields["user_id"] = fields["user_id"] or "default_user_id"
+        self.add_key(raw, **fields)
+        return echo
+
+    def _token(self, key):
+        return key if len(key) == 64 and not key.startswith("sk-") else hashlib.sha256(key.encode()).hexdigest()
+
+    def post_key_update(self, body):
+        self._check_types(body)
+        token = self._token(body["key"])
+        row = self.keys.get(token)
+        if row is None:
+            raise proxy_error(404, "{'error': 'Key not found.'}", "not_found_error", "key")
+        self._refuse_taken_alias(body.get("key_alias"), token)
+        if not self._write_lost("/key/update"):
+            row.update({name: body[name] for name in KEY_FIELDS if name in body})
+            row["metadata"] = row["metadata"] or {}
+            row["models"] = row["models"] or []
+        return dict(row, key=token)
+
+    def post_key_delete(self, body):
+        if not body.get("keys"):
+            raise unprocessable("keys", "either keys or key_aliases must be given", body)
+        tokens = [self._token(key) for key in body["keys"]]
+        if not any(token in self.keys for token in tokens):
+            raise proxy_error(404, "{'error': 'No keys found'}", "not_found_error", "keys")
+        for token in tokens:
+            if token in self.keys:
+                self.deleted_keys.append(self.keys.pop(token))
+        return {"deleted_keys": body["keys"]}
+
+    def _refuse_taken_email(self, email):
+        for row in self.users.values():
+            if email and (row["user_email"] or "").lower() == email.lower():
+                raise detail_error(409, "User with email %s already exists" % email)
+
+    def post_user_new(self, body):
+        self._check_types(body)
+        user_id = body["user_id"]
+        if user_id in self.users:
+            raise detail_error(409, "User with id %s already exists" % user_id)
+        self._refuse_taken_email(body.get("user_email"))
+        self.add_user(user_id, **{name: body[name] for name in USER_FIELDS if body.get(name) is not None})
+        answer = dict(self.users[user_id], key="")
+        if body.get("auto_create_key", True):
+            self.add_key("sk-auto-created-for-" + user_id, user_id=user_id)
+            answer["key"] = "sk-auto-created-for-" + user_id
+        return answer
+
+    def post_user_update(self, body):
+        self._check_types(body)
+        user_id = body["user_id"]
+        row = self.users.get(user_id) or self.add_user(user_id)
+        for name in USER_FIELDS:
+            # null clears limits only; every other empty value is dropped without a word.
+            if name in body and (name in ("max_budget", "budget_duration", "rpm_limit", "tpm_limit") or body[name] not in (None, [], {})):
+                row[name] = body[name]
+        return {"user_id": user_id, "data": dict(row)}
+
+    # -- serving ---------------------------------------------------------
+
+    def __enter__(self):
+        fake = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self._answer("GET")
+
+            def do_POST(self):
+                self._answer("POST")
+
+            def _answer(self, method):
+                parts = urllib.parse.urlsplit(self.path)
+                query = dict(urllib.parse.parse_qsl(parts.query))
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+                fake.requests.append((method, parts.path, query if method == "GET" else body, dict(self.headers)))
+                content_type = "application/json"
+                for override in fake.overrides:
+                    if override[0] == parts.path:
+                        fake.overrides.remove(override)
+                        _path, status, answer, content_type = override
+                        break
+                else:
+                    status, answer = self._program(method, parts.path, query, body)
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def _program(self, method, path, query, body):
+                try:
+                    if self.headers.get("Authorization") != "Bearer " + MASTER_KEY:
+                        token = hashlib.sha256((self.headers.get("Authorization") or "")[7:].encode()).hexdigest()
+                        raise proxy_error(
+                            401, "Authentication Error, Invalid proxy server token. Hash=%s" % token, "token_not_found_in_db", "key"
+                        )
+                    return 200, fake.handle(method, path, query, body)
+                except Refusal as refusal:
+                    return refusal.status, refusal.body
+
+            def log_message(self, *arguments):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = "http://127.0.0.1:%d" % self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *arguments):
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,23 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.private_llm.platform.plugins.filter.derive_secret import FilterModule
+
+ROOT = "an-example-root-secret-of-enough-length-0123456789"
+
+
+def test_the_filter_gives_forty_characters_by_default():
+    derive_secret = FilterModule().filters()["derive_secret"]
+    assert len(derive_secret(ROOT, "litellm/master-key")) == 40
+    assert len(derive_secret(ROOT, "litellm/master-key", 12)) == 12
+
+
+def test_the_filter_refuses_a_placeholder_with_one_sentence():
+    derive_secret = FilterModule().filters()["derive_secret"]
+    with pytest.raises(AnsibleFilterError, match="The root secret is still the placeholder"):
+        derive_secret("CHANGE-ME", "litellm/master-key")

@@ -1,0 +1,311 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+import textwrap
+
+import pytest
+from ansible_collections.private_llm.platform.plugins.module_utils.transfer import sha256_of
+from ansible_collections.private_llm.platform.plugins.modules import llama_cpp_release
+from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
+
+COMMIT = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
+# Builds what the source's own recipe says, as the real one would.
+CMAKE = """\
+    #!/bin/sh
+    echo "$@" >>"$CMAKE_CALLS"
+    case $1 in
+      -S) mkdir -p "$4/bin"; cp "$2/recipe.sh" "$4/recipe.sh" ;;
+      --build) cd "$2" && exec sh ./recipe.sh ;;
+    esac
+"""
+RECIPE = """\
+    said="version: {version}"
+    for program in llama-server llama-bench llama-fit-params; do
+      printf '#!/bin/sh\\necho "%s" >&2\\n' "$said" >bin/$program
+      chmod 755 bin/$program
+    done
+"""
+
+
+class Host:
+    """A place where releases are built."""
+
+    def __init__(self, path):
+        self.path = path
+        self.calls = path / "calls"
+        self.tarball = path / "source.tar.gz"
+        self.parameters = {
+            "version": "0.5.0",
+            "build_number": 11312,
+            "commit": COMMIT,
+            "source_url": self.tarball.as_uri(),
+            "cmake_options": {"GGML_NATIVE": False, "GGML_CUDA": False},
+            "releases_directory": str(path / "releases"),
+            "cache_directory": str(path / "cache"),
+            "log_directory": str(path / "log"),
+            "artifact_directory": str(path / "artifacts"),
+        }
+        self.make_source(RECIPE.format(version="0.5.0 (build 11312, commit 0c1e57098)"))
+
+    def make_source(self, recipe, **others):
+        files = {"CMakeLists.txt": "project(x)", "recipe.sh": textwrap.dedent(recipe), **others}
+        tree = self.path / "tree/llama.cpp-0.5.0"
+        tree.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (tree / name).write_text(content)
+        with tarfile.open(self.tarball, "w:gz") as archive:
+            archive.add(tree, "llama.cpp-0.5.0")
+        self.parameters["source_checksum"] = sha256_of(str(self.tarball))
+
+    def run(self, check=False, **parameters):
+        given = {name: value for name, value in {**self.parameters, **parameters}.items() if value is not None}
+        return run_module(llama_cpp_release.main, given, check=check)
+
+    def entries(self):
+        releases = self.path / "releases"
+        return sorted(name for name in os.listdir(releases) if name != ".lock") if releases.exists() else []
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, script in {"cmake": CMAKE, "c++": "#!/bin/sh\necho a compiler 14.2\n"}.items():
+        (tools / name).write_text(textwrap.dedent(script))
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("CMAKE_CALLS", str(tmp_path / "calls"))
+    return Host(tmp_path)
+
+
+def test_a_release_is_built_into_a_directory_of_its_own(host):
+    result = host.run()
+    assert result["changed"]
+    assert result["origin"] == "build"
+    assert os.access(os.path.join(result["path"], "bin/llama-server"), os.X_OK)
+    assert host.entries() == [result["release"]]
+
+
+def test_a_release_that_is_there_is_left_alone(host):
+    host.run()
+    host.calls.unlink()
+    result = host.run()
+    assert not result["changed"]
+    assert not host.calls.exists()
+
+
+def test_check_mode_names_the_release_that_a_real_run_builds(host):
+    predicted = host.run(check=True)
+    assert predicted["changed"]
+    assert host.entries() == []
+    assert predicted["release"] == host.run()["release"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"build_number": 1},
+        {"commit": "f" * 40},
+        {"cmake_options": {"GGML_NATIVE": False, "GGML_CUDA": True}},
+        {"targets": ["llama-server"]},
+        {"version": "0.5.1"},
+    ],
+)
+def test_whatever_defines_the_build_changes_the_name(host, change):
+    assert host.run(check=True, **change)["release"] != host.run(check=True)["release"]
+
+
+def test_what_does_not_define_the_build_does_not_change_the_name(host):
+    assert host.run(check=True, jobs=3, niceness=0, artifact_directory="/elsewhere")["release"] == host.run(check=True)["release"]
+
+
+def test_booleans_reach_cmake_as_it_writes_them(host):
+    host.run()
+    assert "-DGGML_CUDA=OFF" in host.calls.read_text()
+    assert "-DLLAMA_BUILD_COMMIT=0c1e57098" in host.calls.read_text()
+
+
+def test_a_finished_build_is_taken_instead_of_building(host):
+    host.run()
+    subprocess.run(["rm", "-r", host.path / "releases"], check=True)
+    host.calls.unlink()
+    result = host.run()
+    assert result["origin"] == "artifact"
+    assert result["changed"]
+    assert not host.calls.exists()
+
+
+def test_check_mode_sees_a_finished_build(host):
+    host.run()
+    subprocess.run(["rm", "-r", host.path / "releases"], check=True)
+    assert host.run(check=True)["origin"] == "artifact"
+
+
+def test_a_damaged_finished_build_is_not_used(host):
+    release = host.run()["release"]
+    subprocess.run(["rm", "-r", host.path / "releases"], check=True)
+    with open(host.path / f"artifacts/{release}.tar.gz", "ab") as stream:
+        stream.write(b"x")
+    result = host.run()
+    assert result["origin"] == "build"
+    assert "is damaged" in result["printed"]
+
+
+def test_a_build_for_this_processor_alone_is_kept_under_its_name(host):
+    result = host.run(cmake_options={"GGML_NATIVE": True})
+    kept = [name for name in os.listdir(host.path / "artifacts") if name.endswith(".tar.gz")]
+    assert kept == [f"{result['release']}-{llama_cpp_release.processor()}.tar.gz"]
+
+
+def test_a_release_with_a_missing_program_is_built_again(host):
+    path = host.run()["path"]
+    os.unlink(os.path.join(path, "bin/llama-bench"))
+    assert host.run()["changed"]
+    assert os.path.exists(os.path.join(path, "bin/llama-bench"))
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_source_with_another_checksum_is_one_clear_sentence(host, check):
+    result = host.run(check=check, source_checksum="0" * 64)
+    assert result["failed"]
+    assert f"but {'0' * 64} is expected" in result["msg"]
+    assert result["msg"].endswith("Nothing was changed.")
+    assert host.entries() == []
+
+
+def test_a_source_that_does_not_build_leaves_nothing_but_a_log(host):
+    host.make_source(
+        "echo '[1/9] Building'\necho 'FAILED: x.o'\necho 'c++ -c x.cpp'\necho \"x.cpp:3:5: error: 'nonsense' was not declared\"\nexit 1\n"
+    )
+    result = host.run()
+    assert "x.cpp:3:5: error: 'nonsense' was not declared" in result["msg"]
+    assert host.entries() == []
+    log = next((host.path / "log").iterdir())
+    assert str(log) in result["msg"]
+    assert "FAILED: x.o" in log.read_text()
+
+
+def test_programs_that_say_another_version_are_refused(host):
+    host.make_source(RECIPE.format(version="0.5.0-dev (build 0, commit unknown)"))
+    result = host.run()
+    assert "says 'version: 0.5.0-dev (build 0, commit unknown)', but 0.5.0, build 11312, 0c1e57098 is expected" in result["msg"]
+    assert host.entries() == []
+
+
+def test_a_program_that_was_not_made_is_named(host):
+    assert "did not make llama-quantize" in host.run(targets=["llama-server", "llama-quantize"])["msg"]
+
+
+def test_a_tarball_of_something_else_is_refused(host):
+    host.make_source("true")
+    (host.path / "tree/llama.cpp-0.5.0/CMakeLists.txt").unlink()
+    with tarfile.open(host.tarball, "w:gz") as archive:
+        archive.add(host.path / "tree/llama.cpp-0.5.0", "llama.cpp-0.5.0")
+    assert "it is not llama.cpp" in host.run(source_checksum=sha256_of(str(host.tarball)))["msg"]
+
+
+def test_without_building_the_source_is_verified_and_nothing_else_done(host):
+    result = host.run(build=False)
+    assert not result["ready"]
+    assert not result["changed"]
+    assert not host.calls.exists()
+
+
+def test_what_an_interrupted_build_left_is_removed(host):
+    (host.path / "releases/.build-0.4.0-abc/source").mkdir(parents=True)
+    host.run()
+    assert ".build-0.4.0-abc" not in host.entries()
+
+
+def test_a_missing_compiler_is_named(host, monkeypatch):
+    (host.path / "tools/c++").unlink()
+    monkeypatch.setenv("PATH", f"{host.path}/tools")
+    monkeypatch.setattr(llama_cpp_release.AnsibleModule, "get_bin_path", lambda _self, name, **_kw: None if name == "c++" else name)
+    assert "c++ is not installed" in host.run()["msg"]
+
+
+@pytest.fixture
+def repository(host):
+    said = "0.5.0 (build 11312, commit $(git -C ../source rev-parse --short=9 HEAD))"
+    host.make_source(RECIPE.format(version=said))
+    tree = host.path / "tree/llama.cpp-0.5.0"
+    git = ["git", "-C", tree, "-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"], ["tag", "-a", "-m", "x", "v0.5.0"]):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    return {"source_url": None, "source_checksum": None, "git_repository": tree.as_uri(), "git_tag": "v0.5.0", "commit": commit}
+
+
+def test_a_git_tag_is_built(host, repository):
+    assert host.run(**repository)["origin"] == "build"
+
+
+def test_a_git_tag_that_points_elsewhere_is_refused(host, repository):
+    result = host.run(**{**repository, "commit": "1" * 40})
+    assert f"is commit {repository['commit']}, but {'1' * 40} is expected" in result["msg"]
+    assert host.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"version": "../x"}, "something like 0.5.0 is expected"),
+        ({"commit": "HEAD"}, "7 to 40 lower-case hexadecimal digits"),
+        ({"cmake_options": {"-DX": 1}}, "no name of a CMake option"),
+        ({"targets": ["llama-bench"]}, "targets must contain llama-server"),
+        ({"source_checksum": "abc"}, "source_checksum: a SHA-256 checksum has 64"),
+        (
+            {"source_url": None, "source_checksum": None, "git_repository": "file:///x", "git_tag": "v1", "commit": "abcdef0"},
+            "git_repository needs commit",
+        ),
+    ],
+)
+def test_parameters_that_cannot_work_are_refused_with_a_sentence(host, wrong, sentence):
+    result = host.run(**wrong)
+    assert sentence in result["msg"]
+    assert host.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("log", "lines"),
+    [
+        (
+            "ok\nCMake Error at CMakeLists.txt:2 (message):\n  there is\n\n  no compiler\n\n\n-- Configuring incomplete, errors occurred!\n",
+            ["CMake Error at CMakeLists.txt:2 (message): there is no compiler"],
+        ),
+        (
+            "FAILED: a.o\na.cpp:1: error: one\nFAILED: b.o\nc++ -o b.o\nb.cpp:2:3: error: two\n    2 | int\nninja: build stopped: subcommand failed.\n",
+            ["b.cpp:2:3: error: two"],
+        ),
+        (
+            "FAILED: a.o\nc++: fatal error: Killed signal terminated program cc1plus\n",
+            ["c++: fatal error: Killed signal terminated program cc1plus"],
+        ),
+        ("FAILED: a.o\nsomething odd\n", ["something odd"]),
+        ("tar: x: Cannot open\ntar: nothing more\n", ["tar: x: Cannot open", "tar: nothing more"]),
+    ],
+)
+def test_the_lines_that_say_why_a_build_failed_are_found(log, lines):
+    assert llama_cpp_release.error_lines(log) == lines
+
+
+@pytest.mark.parametrize(
+    ("output", "right"),
+    [
+        ("version: 0.5.0 (build 11312, commit 0c1e57098)", True),
+        ("0.5.0 (build 11312, commit 0c1e5709)", True),
+        ("0.5.0-dev (build 11312, commit 0c1e57098)", False),
+        ("0.5.01 (build 11312, commit 0c1e57098)", False),
+        ("10.5.0 (build 11312, commit 0c1e57098)", False),
+        ("0.5.0 (build 113120, commit 0c1e57098)", False),
+        ("0.5.0 (build 11312, commit unknown)", False),
+    ],
+)
+def test_a_program_has_to_say_version_build_number_and_commit(output, right):
+    assert llama_cpp_release.says(output, "0.5.0", 11312, COMMIT) is right

@@ -1,0 +1,105 @@
+"""Which steps the lab consists of, and the environment that everything in it runs with."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from lab.certificates import Certificates
+from lab.collections import Collections
+from lab.context import Lab
+from lab.engine import Engine, answering_engine
+from lab.fixtures import LlamaSource, TinyModel
+from lab.images import SUITES, image_steps
+from lab.inventory import Inventory, litellm_version
+from lab.packages import Packages
+from lab.python_tools import PythonTools, environment_path
+from lab.registry import Push, Registry
+from lab.steps import Outcome, Runner, State, Step
+
+POSTGRES_TAG = "17-trixie"
+
+
+def tool_steps(lab: Lab) -> list[Step]:
+    """What the quality gates need: no engine, no images."""
+    return [Packages(lab), PythonTools(lab), Collections(lab)]
+
+
+def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
+    """Everything, with the test hosts of the named Debian releases."""
+    # Service images stand on the first release, whatever the hosts run.
+    bases = [suite for suite in SUITES if suite in suites or suite == SUITES[0]]
+    steps: list[Step] = [Packages(lab), Engine(lab)]
+    if lab.official_images:
+        steps += image_steps(lab, bases, services=())
+        pushes: dict[str, Push] = {}
+    else:
+        steps += image_steps(lab, bases, services=("registry", "postgres", "litellm"))
+        registry = Registry(lab)
+        version = litellm_version((lab.repository / "images" / "litellm" / "requirements.txt").read_text())
+        pushes = {
+            "postgres_image": Push(lab, registry, "postgres", "library/postgres", POSTGRES_TAG),
+            "litellm_image": Push(lab, registry, "litellm", "berriai/litellm", f"v{version}"),
+        }
+        steps += [Certificates(lab), registry, *pushes.values()]
+    steps += [PythonTools(lab), Collections(lab), LlamaSource(lab), TinyModel(lab), Inventory(lab, pushes)]
+    return steps
+
+
+def in_order(steps: Sequence[Step]) -> list[Step]:
+    """The same steps, each after those it needs, so that their numbers on the screen rise."""
+    ordered: list[Step] = []
+    placed: set[str] = set()
+    waiting = list(steps)
+    while waiting:
+        ready = [step for step in waiting if set(step.needs) <= placed]
+        if not ready:
+            raise ValueError(f"steps that need one another: {', '.join(step.name for step in waiting)}")
+        ordered += ready
+        placed |= {step.name for step in ready}
+        waiting = [step for step in waiting if step.name not in placed]
+    return ordered
+
+
+@contextmanager
+def alone(lab: Lab, say: Callable[[str], None]) -> Iterator[None]:
+    """One run at a time prepares the lab; the others wait and then find it ready."""
+    lab.prepare_directories()
+    with (lab.home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another run is preparing the lab; waiting for it ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def bring_up(lab: Lab, steps: Sequence[Step], say: Callable[[str], None] = print) -> list[Outcome]:
+    with alone(lab, say):
+        # Two at a time: most builds wait for the network or for one core.
+        return Runner(State(lab.home / "state" / "steps.json"), say=say).run(in_order(steps))
+
+
+def default_suite(lab: Lab) -> str:
+    return lab.environment.get("PRIVATE_LLM_DISTRO") or SUITES[0]
+
+
+def tool_environment(lab: Lab, suite: str | None = None) -> dict[str, str]:
+    """What Ansible, Molecule and testinfra need to know, on top of the caller's own environment."""
+    repository = lab.repository
+    settings = {
+        "PATH": f"{environment_path(lab) / 'bin'}:{repository / 'tools' / 'lab'}:{lab.environment.get('PATH', os.defpath)}",
+        "ANSIBLE_CONFIG": str(repository / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": f"{repository / '.collections'}:{lab.home / 'collections'}",
+        "MOLECULE_GLOB": "molecule/*/molecule.yml",
+        "PRIVATE_LLM_LAB": str(lab.home),
+        "PRIVATE_LLM_DISTRO": suite or default_suite(lab),
+        # Ansible refuses every encoding but this one.
+        "LC_ALL": "C.UTF-8",
+    }
+    engine = answering_engine(lab)
+    if engine and "DOCKER_HOST" in engine:
+        settings["DOCKER_HOST"] = engine["DOCKER_HOST"]
+    return settings
