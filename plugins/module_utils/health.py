@@ -60,14 +60,15 @@ class Health:
         status, output, error = run(self.command)
         return None if status == 0 else f"exit status {status}: {(error or output).strip()[-200:]}"
 
-    def wait(self, run: Runner, given_up: Callable[[], str | None]) -> str | None:
+    def wait(self, ask: Callable[[], str | None], given_up: Callable[[], str | None]) -> str | None:
         """Ask until the service is well (returns None) or until time is up (returns the last answer).
 
-        ``given_up`` may end the wait early by saying why it is pointless.
+        ``ask`` returns None when all is well, else what was found instead, such as :meth:`probe` does; ``given_up`` may end
+        the wait early by saying why it is pointless.
         """
         deadline = time.monotonic() + self.timeout
         while True:
-            answer = self.probe(run)
+            answer = ask()
             if answer is None:
                 return None
             hopeless = given_up()

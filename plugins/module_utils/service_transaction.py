@@ -229,9 +229,12 @@ class Transaction:
             self._systemd.enable(service.unit)
 
     def _verify(self, service: Service) -> None:
-        if service.health is None:
-            return
         first = self._systemd.status(service.unit).restarts
+
+        def not_ours() -> str | None:
+            # Whatever answers the health check must be this unit, not a stranger on its port.
+            active = self._systemd.status(service.unit).active
+            return None if active == "active" else f"the unit is {active}"
 
         def given_up() -> str | None:
             status = self._systemd.status(service.unit)
@@ -241,7 +244,8 @@ class Transaction:
                 return f"the unit ended and was started again {status.restarts - first} times"
             return None
 
-        answer = service.health.wait(self._run, given_up)
+        health = service.health
+        answer = not_ours() if health is None else health.wait(lambda: not_ours() or health.probe(self._run), given_up)
         if answer is not None:
             raise ServiceFailed(answer)
 
@@ -258,11 +262,14 @@ class Transaction:
         outcome = "nothing of it was left behind" if unit_is_new else "what was there before was put back"
         if was_running:
             self._systemd.restart(service.unit)
-            answer = service.health.wait(self._run, lambda: None) if service.health else None
+            answer = self._wait_without_giving_up(service.health)
             outcome += " and runs again" if answer is None else f", but is not healthy either ({answer})"
         log = "\n".join(lines) or "(it logged nothing)"
         further = " ; ".join(self._backend.look_further())
         return f"{service.unit}: {why}. {outcome[0].upper()}{outcome[1:]}.\nIts last log lines:\n{log}\nTo look further: {further}"
+
+    def _wait_without_giving_up(self, health: Health | None) -> str | None:
+        return None if health is None else health.wait(lambda: health.probe(self._run), lambda: None)
 
     def _stop(self, service: Service) -> None:
         for unit in (service.unit, *service.companions):

@@ -255,6 +255,7 @@ class Fetcher:
         self._source = source
         self._checksum = checksum
         self._attempts = attempts
+        self._began_here = False
         self._sleep = sleep
 
     def fetch(self, path: str) -> Transfer:
@@ -284,15 +285,17 @@ class Fetcher:
                 raise
 
     def _fetch(self, partial: Partial, stream: IO[bytes]) -> Transfer:
-        received = 0
+        received = attempt = failures = 0
         why = ""
-        for attempt in range(1, self._attempts + 1):
-            if attempt > 1:
-                self._sleep(min(2.0 ** (attempt - 2), 30.0))
+        while failures < self._attempts:
+            if failures:
+                self._sleep(min(2.0 ** (failures - 1), 30.0))
+            attempt += 1
             try:
                 start, got, digest = self._attempt(partial, stream)
             except _TryAgain as error:
                 why = str(error)
+                failures += 1
                 continue
             received += got
             size = stream.seek(0, os.SEEK_END)
@@ -301,8 +304,8 @@ class Fetcher:
                 partial.forget_note()
                 return Transfer(size, received, start, attempt)
             stream.truncate(0)
-            if start:
-                why = "the part fetched earlier did not belong to it"
+            if not self._began_here:
+                # The part that an earlier run left did not belong to it; this happens once, because now the file is ours from its first byte.
                 continue
             partial.discard()
             raise TransferFailed(
@@ -311,9 +314,7 @@ class Fetcher:
             )
         kept = stream.seek(0, os.SEEK_END)
         later = f" The first {size_text(kept)} are kept, the next run goes on from there." if kept else ""
-        raise TransferFailed(
-            f"{shown(self._source.url)} could not be fetched in {self._attempts} attempts: {why}.{later} Nothing was changed"
-        )
+        raise TransferFailed(f"{shown(self._source.url)} could not be fetched in {attempt} attempts: {why}.{later} Nothing was changed")
 
     def _attempt(self, partial: Partial, stream: IO[bytes]) -> tuple[int, int, str]:
         have = partial.usable_size(self._checksum)
@@ -323,6 +324,7 @@ class Fetcher:
                 stream.truncate(0)
                 raise _TryAgain("the server has less of the file than was fetched earlier")
             start = answer.start
+            self._began_here = self._began_here or start == 0
             stream.truncate(start)
             self._need_space(partial.path, answer, start)
             partial.remember(self._checksum, self._source.url, answer.validator)

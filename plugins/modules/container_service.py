@@ -294,8 +294,6 @@ class ContainerBackend(Backend):
         self._run = run
         self._networks = [Network(**network) for network in parameters["networks"]]
         self._home = f"{CONFIGURATION_DIRECTORY}/{self._name}"
-        for port in parameters["publish"]:
-            docker_cli.parse_publish(port)
 
     def preparations(self) -> list[tuple[str, str]]:
         missing = []
@@ -401,6 +399,8 @@ class ContainerBackend(Backend):
         )
 
     def wanted(self) -> Service:
+        for port in self._given["publish"]:
+            docker_cli.parse_publish(port)
         image = self._given["image"] or ""
         exact = (self._docker.image_reference(image) if image else None) or image
         files = self._files()
@@ -488,11 +488,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     run = runner(module)
-    try:
-        backend = ContainerBackend(module.params, run)
-    except ValueError as error:
-        module.fail_json(msg=f"{module.params['name']}: {error}")
-    carry_out_and_exit(module, backend, run)
+    carry_out_and_exit(module, ContainerBackend(module.params, run), run)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from lab.context import Lab, LabError
 from lab.demo import Demo
 from lab.images import SUITES
 from lab.plan import all_steps, bring_up, default_suite, in_order, tool_environment, tool_steps
-from lab.runner import TestRun, choose, gate_jobs, image_jobs, scenario_jobs, scenario_names, suite_of
+from lab.runner import JobRun, choose, gate_jobs, image_jobs, scenario_jobs, scenario_names, suite_of
 from lab.steps import State
 
 OLDEST_PYTHON = (3, 11)
@@ -100,7 +100,7 @@ def command_test(lab: Lab, names: list[str], at_once: int) -> int:
     picked = scenario_jobs([job.name for job in chosen if job.kind == "scenario"], override)
     images = [job for job in chosen if job.kind == "image"]
     gates = [job for job in chosen if not job.kind]
-    run = TestRun(lab, at_once=max(1, at_once), say=say)
+    run = JobRun(lab, at_once=max(1, at_once), say=say)
     bring_up(lab, tool_steps(lab), say)
     run.run(gates, at_once=1)
     if picked or images:
@@ -113,7 +113,7 @@ def command_test(lab: Lab, names: list[str], at_once: int) -> int:
 def command_check(lab: Lab) -> int:
     started = time.monotonic()
     bring_up(lab, tool_steps(lab), say)
-    run = TestRun(lab, say=say)
+    run = JobRun(lab, say=say)
     run.run(gate_jobs(lab.repository, quick=True))
     return run.report(time.monotonic() - started)
 

@@ -193,7 +193,7 @@ class Demo:
                 stream.write(line)
         if play.returncode != 0:
             raise LabError(
-                f"playbooks/site.yml failed with exit code {play.returncode}; look into the host with `docker exec -it {HOST} bash`.", log
+                f"playbooks/site.yml failed with exit code {play.returncode}; look into the host with `{self._shell_command()}`.", log
             )
 
     # -- the answer ------------------------------------------------------------------------------------------------
@@ -239,6 +239,10 @@ class Demo:
         options = " ".join(self._inventory_options())
         return f'PYTHONPATH=tools python3 -m lab run ansible {HOST} {options} -m ansible.builtin.debug -a "msg={{{{ {MASTER_KEY} }}}}"'
 
+    def _shell_command(self) -> str:
+        address = self.lab.docker_environment.get("DOCKER_HOST", "")
+        return f"{f'DOCKER_HOST={address} ' if address else ''}docker exec -it {HOST} bash"
+
     def _curl_command(self) -> str:
         body = json.dumps({"model": self.results["model"], "stream": True, "messages": [{"role": "user", "content": QUESTION}]})
         return (
@@ -254,7 +258,7 @@ class Demo:
 Gateway        {gateway}/v1  (OpenAI protocol)
 Admin page     {gateway}/ui  user admin, password: the master key, shown by
                {self._master_key_command()}
-Host           docker exec -it {HOST} bash
+Host           {self._shell_command()}
 A developer    {self.results["person"]}: key, curl and editor settings in {self.results["hand_out"]}
 
 Ask it again   {self._curl_command()}

@@ -216,12 +216,14 @@ class Image(Step):
         return built is not None and image_id(self.lab, self.recipe.tag) == built
 
     def make(self) -> None:
-        if image_id(self.lab, self.hashed_tag) is None:
-            self._build()
-        self.lab.docker("tag", self.hashed_tag, self.recipe.tag)
+        # Asked once: the recipe may be edited while it is being built.
+        tag = self.hashed_tag
+        if image_id(self.lab, tag) is None:
+            self._build(tag)
+        self.lab.docker("tag", tag, self.recipe.tag)
         self._remove_older()
 
-    def _build(self) -> None:
+    def _build(self, tag: str) -> None:
         log = self.lab.log_of(self.name)
         log.unlink(missing_ok=True)
         arguments: list[str] = []
@@ -244,7 +246,7 @@ class Image(Step):
                 "--label",
                 f"{PREFIX}.image={self.recipe.label}",
                 "--tag",
-                self.hashed_tag,
+                tag,
                 context,
                 log=log,
                 failure=f"The image of images/{self.recipe.name} does not build",
@@ -281,9 +283,11 @@ def apt_proxies(lab: Lab) -> str:
 
 def image_steps(lab: Lab, suites: Sequence[str], services: Sequence[str]) -> list[Step]:
     """The steps for the hosts of some suites and for the service images, which are made on the first of the known suites."""
-    steps: list[Step] = []
+    first: list[Step] = []
+    later: list[Step] = []
     for suite in suites:
-        steps.append(RootFileSystem(lab, suite))
-        steps += [Image(lab, recipe, suite) for recipe in host_recipes(suite)]
-    steps += [Image(lab, recipe, SUITES[0]) for recipe in service_recipes(services)]
-    return steps
+        base, *hosts = host_recipes(suite)
+        first += [RootFileSystem(lab, suite), Image(lab, base, suite)]
+        later += [Image(lab, recipe, suite) for recipe in hosts]
+    # The services before the hosts: the longest chain of all is to build the gateway's image and to push it.
+    return [*first, *(Image(lab, recipe, SUITES[0]) for recipe in service_recipes(services)), *later]

@@ -36,7 +36,7 @@ def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
         steps += image_steps(lab, bases, services=())
         pushes: dict[str, Push] = {}
     else:
-        steps += image_steps(lab, bases, services=("registry", "postgres", "litellm"))
+        steps += image_steps(lab, bases, services=("litellm", "registry", "postgres"))
         registry = Registry(lab)
         version = litellm_version((lab.repository / "images" / "litellm" / "requirements.txt").read_text())
         pushes = {

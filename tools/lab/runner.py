@@ -105,7 +105,7 @@ def choose(jobs: Sequence[Job], names: Sequence[str]) -> list[Job]:
 
 
 @dataclass
-class TestRun:
+class JobRun:
     """Runs jobs a few at a time, each with a log of its own."""
 
     lab: Lab

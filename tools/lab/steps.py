@@ -133,8 +133,8 @@ class Runner:
         except LabError as error:
             self.say(f"{mark} {step.name}: FAILED after {time.monotonic() - started:.0f} s")
             raise LabError(f"{step.name}: {error}", error.log) from error
-        # Asked again: a step may only know after its work what it was made from.
-        self.state.put(step.name, step.fingerprint())
+        # What was asked before the work began: whatever changed meanwhile is seen by the next run.
+        self.state.put(step.name, wanted)
         seconds = time.monotonic() - started
         self.say(f"{mark} {step.name}: done in {seconds:.1f} s")
         return Outcome(step.name, True, seconds)

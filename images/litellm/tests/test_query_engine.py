@@ -99,7 +99,7 @@ async def test_a_json_value_comes_back_as_it_went_in(db: Prisma, value: object) 
 async def test_a_json_value_is_stored_as_json_and_not_as_a_string(db: Prisma) -> None:
     await db.litellm_usertable.create(data={"user_id": "u", "metadata": Json({"a": 1})})
     await db.litellm_usertable.create(data={"user_id": "v", "metadata": json.dumps({"a": 1})})
-    rows = await db.query_raw('SELECT DISTINCT jsonb_typeof(metadata) AS type, metadata->>\'a\' AS a FROM "LiteLLM_UserTable"')
+    rows = await db.query_raw("SELECT DISTINCT jsonb_typeof(metadata) AS type, metadata->>'a' AS a FROM \"LiteLLM_UserTable\"")
     assert rows == [{"type": "object", "a": "1"}]
 
 
@@ -177,7 +177,9 @@ async def test_relations_can_be_created_read_changed_and_taken_apart(db: Prisma)
     by_budget = {"litellm_budget_table": {"is": {"max_budget": {"gte": 3}, "model_max_budget": {"equals": Json({"m": 1})}}}}
     assert await db.litellm_verificationtoken.count(where=by_budget) == 1
 
-    await db.litellm_verificationtoken.update(where={"token": "k"}, data={"litellm_budget_table": {"update": {"model_max_budget": Json({"m": 2})}}})
+    await db.litellm_verificationtoken.update(
+        where={"token": "k"}, data={"litellm_budget_table": {"update": {"model_max_budget": Json({"m": 2})}}}
+    )
     found = await db.litellm_budgettable.find_first(where={"keys": {"some": {"token": "k"}}}, include={"keys": {"take": 1}})
     assert (found.model_max_budget, [key.token for key in found.keys]) == ({"m": 2}, ["k"])
 
@@ -303,14 +305,16 @@ async def test_a_transaction_that_finds_no_free_connection_gives_up_after_max_wa
 # ---- life of the engine ----
 
 
-async def test_three_hundred_queries_at_once_are_all_answered(db: Prisma) -> None:
+async def test_a_hundred_queries_at_once_are_all_answered(db: Prisma) -> None:
     await users(db, 3)
-    answers = await asyncio.gather(*[db.litellm_usertable.find_many() for _ in range(300)])
+    answers = await asyncio.gather(*[db.litellm_usertable.find_many() for _ in range(100)])
     assert {len(answer) for answer in answers} == {3}
 
 
 async def test_queries_work_again_after_the_database_dropped_every_connection(db: Prisma) -> None:
-    await db.query_raw("SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    await db.query_raw(
+        "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     await asyncio.sleep(0.3)
     assert await db.litellm_usertable.count() == 0
 

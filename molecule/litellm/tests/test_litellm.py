@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from conftest import hardening_gaps
+from outside import hardening_gaps
 
 MASTER_KEY = "sk-master-of-the-test-0123456789"
 SECRETS = (MASTER_KEY, "salt-of-the-test-0123456789", "correct-horse-battery-staple", "sk-key-of-the-model-0123456789")

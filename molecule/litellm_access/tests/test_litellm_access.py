@@ -18,6 +18,8 @@ REPOSITORY = SCENARIO.parents[1]
 SETTINGS = yaml.safe_load((SCENARIO / "vars.yml").read_text())
 PEOPLE = SETTINGS["people"]
 MASTER_KEY = SETTINGS["master_key"]
+# People whom a test adds; they leave again after it.
+NEWCOMERS = ("barbara", "radia")
 CHAT = {"model": "canned", "messages": [{"role": "user", "content": "Hello?"}]}
 
 
@@ -50,7 +52,10 @@ class Run:
     def __init__(self, people, *arguments):
         inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_LAB"] + "/inventory"]
         command = ["ansible-playbook", *(word for path in inventories for word in ("--inventory", path)), str(SCENARIO / "people.yml")]
-        command += ["--extra-vars", json.dumps({"people": people}), *arguments]
+        # In a file, for Ansible shows its own command line.
+        variables = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "people.json"
+        variables.write_text(json.dumps({"people": people}))
+        command += ["--extra-vars", f"@{variables}", *arguments]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
         self.status = done.returncode
         self.output = done.stdout + done.stderr
@@ -62,7 +67,7 @@ class Run:
 @pytest.fixture(autouse=True)
 def everybody_of_the_list_again():
     yield
-    outcome = Run(PEOPLE)
+    outcome = Run([*PEOPLE, *({"name": name, "state": "absent"} for name in NEWCOMERS)])
     assert outcome.status == 0, outcome.output
 
 
@@ -113,13 +118,12 @@ def test_spending_above_the_budget_is_refused_and_a_higher_budget_frees_it(outsi
 def test_an_added_person_gets_in_and_nothing_else_changes(outside):
     before = keys_at_the_gateway(outside)
     outcome = Run([*PEOPLE, {"name": "barbara"}])
-    assert "barbara: user made; key barbara-1 made" in outcome.sentences
+    assert "key barbara-1 made" in outcome.sentences
     assert "3 people unchanged" in outcome.sentences
     assert ask(outside, key_of("barbara")).status == 200
     after = keys_at_the_gateway(outside)
     assert {alias: after[alias] for alias in before} == before
     assert Run([*PEOPLE, {"name": "barbara"}]).changed == 0
-    Run([*PEOPLE, {"name": "barbara", "state": "absent"}])
 
 
 def test_somebody_who_leaves_is_refused_at_once_and_what_was_spent_stays(outside):
@@ -177,11 +181,11 @@ def test_a_key_made_by_hand_is_left_alone(outside):
 
 def test_a_check_says_what_a_run_does_and_does_nothing(outside):
     before = keys_at_the_gateway(outside)
-    outcome = Run([*changed("ada", rpm_limit=7), {"name": "barbara"}], "--check", "--diff")
+    outcome = Run([*changed("ada", rpm_limit=7), {"name": "radia"}], "--check", "--diff")
     assert "ada: key ada-1: rpm_limit 100 -> 7" in outcome.sentences
-    assert "barbara: user made; key barbara-1 made" in outcome.sentences
+    assert "key radia-1 made" in outcome.sentences
     assert keys_at_the_gateway(outside) == before
-    assert not (hand_outs() / "barbara").exists()
+    assert not (hand_outs() / "radia").exists()
 
 
 def test_a_check_of_the_list_as_it_is_says_no_change():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import hardening_gaps
+from outside import hardening_gaps
 
 PASSWORD = "correct-horse-battery-staple"
 

@@ -148,6 +148,20 @@ def test_a_wrong_checksum_is_one_sentence_and_leaves_nothing(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wrong_checksum_is_the_same_sentence_after_a_cut(server, tmp_path):
+    Handler.faults = ["cut"]
+    with pytest.raises(TransferFailed, match=rf"checksum {CHECKSUM}, but {'0' * 64} is expected"):
+        fetch(server, tmp_path / "part", checksum="0" * 64, attempts=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kept_part_of_something_else_costs_no_attempt(server, tmp_path):
+    (tmp_path / "part").write_bytes(b"rubbish")
+    Partial(str(tmp_path / "part")).remember(CHECKSUM, server, '"one"')
+    fetch(server, tmp_path / "part", attempts=1)
+    assert (tmp_path / "part").read_bytes() == CONTENT
+
+
 def test_a_missing_file_is_not_asked_for_twice(server, tmp_path):
     Handler.faults = ["404"]
     with pytest.raises(TransferFailed, match="answered 404: there is no such file"):

@@ -1,0 +1,82 @@
+"""Looking at a test host from outside, and at a container as its engine sees it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, whatever its status."""
+
+    status: int
+    text: str
+
+    def json(self) -> Any:
+        """The answer's body, read as JSON."""
+        return json.loads(self.text)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The test machine, which reaches the host by its address like any other machine of the network."""
+
+    address: str
+
+    def connects(self, port: int) -> bool:
+        """Whether the host takes a TCP connection on a port."""
+        try:
+            with socket.create_connection((self.address, port), timeout=3):
+                return True
+        except OSError:
+            return False
+
+    def request(self, port: int, path: str, key: str | None = None, body: Any = None, method: str | None = None) -> Answer:
+        """Ask by HTTP; with a body it is a POST of JSON."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{self.address}:{port}{path}", data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                return Answer(answer.status, answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, error.read().decode())
+
+    def stream(self, port: int, path: str, key: str, body: Any) -> list[str]:
+        """Ask for a stream of server-sent events; each event's data, in the order they came."""
+        connection = http.client.HTTPConnection(self.address, port, timeout=TIMEOUT)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        connection.request("POST", path, json.dumps({**body, "stream": True}), headers)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read().decode()
+        lines = [line.decode().strip() for line in answer]
+        connection.close()
+        return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+
+
+def hardening_gaps(container: Any) -> list[str]:
+    """Which of the platform's promises on containers one does not keep."""
+    host_config = container["HostConfig"]
+    published = [binding["HostIp"] for bindings in (host_config["PortBindings"] or {}).values() for binding in bindings]
+    promises = {
+        "all capabilities dropped": host_config["CapDrop"] == ["ALL"] and not host_config["CapAdd"],
+        "no new privileges": "no-new-privileges" in (host_config["SecurityOpt"] or []),
+        "read-only root": host_config["ReadonlyRootfs"],
+        "not privileged": not host_config["Privileged"],
+        "memory limit": host_config["Memory"] > 0,
+        "process limit": (host_config["PidsLimit"] or 0) > 0,
+        "not root": container["Config"]["User"].split(":")[0] not in ("", "0", "root"),
+        "own namespaces": "host" not in (host_config["NetworkMode"], host_config["PidMode"], host_config["IpcMode"], host_config["UTSMode"]),
+        "every published port names its address": all(published),
+        "logs go to the journal": host_config["LogConfig"]["Type"] == "journald",
+        "restarted by systemd alone": host_config["RestartPolicy"]["Name"] in ("", "no"),
+    }
+    return [promise for promise, kept in promises.items() if not kept]
