@@ -41,6 +41,4 @@ def carry_out_and_exit(module: AnsibleModule, backend: Backend, run: Runner) -> 
         plan = carry_out(Transaction(backend, run), module.params["state"], module.check_mode)
     except (ServiceFailed, CommandFailed, OSError) as error:
         module.fail_json(msg=str(error))
-    except ValueError as error:  # a parameter that is well-formed and still cannot be used
-        module.fail_json(msg=f"{module.params['name']}: {error}")
     module.exit_json(changed=plan.changed, actions=plan.actions, diff=plan.diff)

@@ -75,6 +75,10 @@ class Backend(ABC):
         """The fingerprint that what runs carries, or None when nothing runs."""
 
     @abstractmethod
+    def obstacles(self) -> Sequence[str]:
+        """What of this host keeps the service from starting, such as a stranger on its port."""
+
+    @abstractmethod
     def log_lines(self) -> Sequence[str]:
         """The last lines that the service wrote."""
 
@@ -117,7 +121,10 @@ class Transaction:
     # -- plan ---------------------------------------------------------------------------------------------------------
 
     def plan_started(self) -> Plan:
-        """Compare what is wanted with what is there; reads only."""
+        """Compare what is wanted with what is there; reads only.
+
+        :raises ServiceFailed: when something of this host keeps the service from starting.
+        """
         service = self._backend.wanted()
         plan = Plan()
         for kind, what in self._backend.preparations():
@@ -130,6 +137,9 @@ class Transaction:
             plan.actions.append(f"unit: {service.unit} (not enabled)")
         reason = self._restart_reason(service, status, plan)
         if reason:
+            obstacles = self._backend.obstacles()
+            if obstacles:
+                raise ServiceFailed(f"{service.unit} was not touched: {' '.join(obstacles)}")
             plan.restart = True
             plan.actions.append(f"restart: {service.unit} ({reason})")
         return plan
@@ -204,7 +214,7 @@ class Transaction:
             if plan.restart:
                 self._systemd.restart(service.unit)
             self._verify(service)
-        except (CommandFailed, ServiceFailed) as error:
+        except (CommandFailed, ServiceFailed, OSError) as error:  # OSError: a disk that is full, a path that is a directory
             raise ServiceFailed(self._go_back(service, before, was_running, str(error))) from error
         return plan
 

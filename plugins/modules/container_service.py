@@ -17,6 +17,7 @@ description:
   - After a restart the module waits for the service's own health check. When it fails, the previous files and unit are put back and started.
   - Safe by default. All capabilities are dropped, no new privileges can be gained, the root file system is read-only,
     and every published port has to name its address.
+  - A description that cannot work, or would work in a way that nobody asked for, is refused before anything is changed, with all its problems at once.
 author:
   - Private LLM Platform team (@private-llm)
 attributes:
@@ -256,7 +257,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.private_llm.platform.plugins.module_utils import docker_cli
+from ansible_collections.private_llm.platform.plugins.module_utils import container_checks, docker_cli
 from ansible_collections.private_llm.platform.plugins.module_utils.docker_cli import Container, DockerCli, Mount, Network
 from ansible_collections.private_llm.platform.plugins.module_utils.health import HEALTH_OPTIONS, Health
 from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths import (
@@ -267,6 +268,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths
     file_from_parameters,
     split_owner,
 )
+from ansible_collections.private_llm.platform.plugins.module_utils.port_users import is_own, port_users, taken
 from ansible_collections.private_llm.platform.plugins.module_utils.service_module import carry_out_and_exit, runner
 from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import Backend, Service, fingerprint
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import (
@@ -399,8 +401,6 @@ class ContainerBackend(Backend):
         )
 
     def wanted(self) -> Service:
-        for port in self._given["publish"]:
-            docker_cli.parse_publish(port)
         image = self._given["image"] or ""
         exact = (self._docker.image_reference(image) if image else None) or image
         files = self._files()
@@ -421,6 +421,11 @@ class ContainerBackend(Backend):
 
     def running_fingerprint(self, status: UnitStatus) -> str | None:
         return self._docker.running_label(self._name)
+
+    def obstacles(self) -> Sequence[str]:
+        addresses = [docker_cli.parse_publish(text) for text in self._given["publish"]]
+        ports = [{"address": address, "port": port, "unit": self._name} for address, port, _inside in addresses]
+        return [taken(port, names) for port, users, names in port_users(ports, self._run) if users and not is_own(self._name, users)]
 
     def log_lines(self) -> Sequence[str]:
         _status, output, _error = self._run(
@@ -487,6 +492,10 @@ def main() -> None:
         required_if=[("state", "started", ["image"]), ("state", "stopped", ["image"])],
         supports_check_mode=True,
     )
+    if module.params["state"] != "absent":
+        found = container_checks.problems(module.params)
+        if found:
+            module.fail_json(msg=f"{module.params['name']} cannot run as described, and nothing was changed: {'; '.join(found)}.")
     run = runner(module)
     carry_out_and_exit(module, ContainerBackend(module.params, run), run)
 

@@ -345,6 +345,9 @@ class NativeBackend(Backend):
         marks = [v.partition(b"=")[2].decode() for v in variables if v.startswith(MARK.encode() + b"=")]
         return marks[0] if marks else None
 
+    def obstacles(self) -> Sequence[str]:
+        return []
+
     def log_lines(self) -> Sequence[str]:
         _status, output, _error = self._run(
             ["journalctl", "--no-pager", "--output", "cat", "--lines", str(LOG_LINES), "--unit", f"{self._name}.service"]

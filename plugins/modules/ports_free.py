@@ -61,61 +61,9 @@ ports:
   sample: [{"address": "127.0.0.1", "port": 5433, "unit": "postgres-litellm", "used_by": "postgres-litellm"}]
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.private_llm.platform.plugins.module_utils import listeners
-
-
-def stem(unit: str) -> str:
-    """A unit's name without its kind."""
-    for suffix in (".service", ".socket", ".scope"):
-        if unit.endswith(suffix):
-            return unit[: -len(suffix)]
-    return unit
-
-
-def is_own(unit: str, users: set[str]) -> bool:
-    """Whether all who use a port are the unit itself, its socket or its container."""
-    return all(stem(user) == stem(unit) for user in users)
-
-
-def find_users(
-    port: dict[str, Any],
-    sockets: list[listeners.Listener],
-    owners: dict[str, listeners.Owner],
-    socket_units: list[tuple[str, int, str]],
-    containers: list[tuple[str, int, str]],
-) -> tuple[set[str], list[str]]:
-    """Units and containers that use a port, and how each is called in a sentence."""
-    users: set[str] = set()
-    names: list[str] = []
-
-    def note(user: str, name: str) -> None:
-        if user not in users:
-            users.add(user)
-            names.append(name)
-
-    for address, number, container in containers:
-        if number == port["port"] and listeners.overlaps(address, port["address"]):
-            note(container, "the container %s" % container)
-    held_by_container = bool(users)
-    for found in sockets:
-        if found.port != port["port"] or not listeners.overlaps(found.address, port["address"]):
-            continue
-        owner = owners.get(found.inode)
-        if owner is None:
-            note("unknown", "a program that this host does not show (perhaps in another container or namespace)")
-        elif owner.pid == 1:
-            units = [unit for address, number, unit in socket_units if number == found.port and listeners.overlaps(address, found.address)]
-            for unit in units or ["init"]:
-                note(unit, "systemd for %s" % unit)
-        elif owner.process == "docker-proxy" and held_by_container:
-            continue
-        else:
-            where = " of the unit %s" % owner.unit if owner.unit else ""
-            note(owner.unit or owner.process, "%s (process %d%s)" % (owner.process, owner.pid, where))
-    return users, names
+from ansible_collections.private_llm.platform.plugins.module_utils.port_users import is_own, port_users, taken
+from ansible_collections.private_llm.platform.plugins.module_utils.service_module import runner
 
 
 def main() -> None:
@@ -128,30 +76,12 @@ def main() -> None:
         argument_spec={"ports": {"type": "list", "elements": "dict", "required": True, "options": port_spec}},
         supports_check_mode=True,
     )
-    wanted = module.params["ports"]
-    numbers = {port["port"] for port in wanted}
-    sockets = [found for found in listeners.listeners() if found.port in numbers]
-    owners = listeners.owners_of([found.inode for found in sockets])
-    socket_units = []
-    if any(owner.pid == 1 for owner in owners.values()):
-        _status, text, _error = module.run_command(["systemctl", "list-sockets", "--all", "--no-legend", "--no-pager", "--plain"])
-        socket_units = listeners.parse_socket_units(text)
-    containers = []
-    docker = module.get_bin_path("docker")
-    if docker:
-        status, text, _error = module.run_command([docker, "ps", "--format", "{{.Names}}\t{{.Ports}}"])
-        containers = listeners.parse_container_ports(text) if status == 0 else []
-
-    problems = []
     ports = []
-    for port in wanted:
-        users, names = find_users(port, sockets, owners, socket_units, containers)
+    problems = []
+    for port, users, names in port_users(module.params["ports"], runner(module)):
         ports.append({**port, "used_by": ", ".join(sorted(users))})
         if users and not is_own(port["unit"], users):
-            problems.append(
-                "Port %d on %s is needed by %s, but %s listens there; stop it or choose another port."
-                % (port["port"], port["address"], port["unit"], " and ".join(names))
-            )
+            problems.append(taken(port, names))
     if problems:
         module.fail_json(msg=" ".join(problems), ports=ports)
     module.exit_json(changed=False, ports=ports)

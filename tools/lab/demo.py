@@ -24,7 +24,8 @@ GATEWAY_PORT = 4000
 LOOPBACK = "127.0.0.1"
 QUESTION = "Please say hello."
 INVENTORY = "inventories/demo"
-MASTER_KEY = "'sk-' ~ (platform_root_secret | private_llm.platform.derive_secret('litellm/master-key'))"
+WIRING = "playbooks/wiring.yml"
+MASTER_KEY = "__platform_gateway_master_key"
 
 
 def streamed_pieces(lines: Iterator[bytes]) -> Iterator[str]:
@@ -220,7 +221,7 @@ class Demo:
         sys.stdout.write("\n")
         if len(pieces) < 2:
             raise LabError(
-                f"The answer came in {len(pieces)} piece(s); a streamed answer has more. Look with `docker exec {HOST} journalctl -u litellm`."
+                f"The answer came in {len(pieces)} piece(s); a streamed answer has more. Look with `docker exec {HOST} journalctl CONTAINER_NAME=litellm`."
             )
         self.results = {
             "person": person.name,
@@ -237,7 +238,7 @@ class Demo:
 
     def _master_key_command(self) -> str:
         options = " ".join(self._inventory_options())
-        return f'PYTHONPATH=tools python3 -m lab run ansible {HOST} {options} -m ansible.builtin.debug -a "msg={{{{ {MASTER_KEY} }}}}"'
+        return f'PYTHONPATH=tools python3 -m lab run ansible {HOST} {options} -e @{WIRING} -m ansible.builtin.debug -a "msg={{{{ {MASTER_KEY} }}}}"'
 
     def _shell_command(self) -> str:
         address = self.lab.docker_environment.get("DOCKER_HOST", "")
@@ -259,7 +260,7 @@ Gateway        {gateway}/v1  (OpenAI protocol)
 Admin page     {gateway}/ui  user admin, password: the master key, shown by
                {self._master_key_command()}
 Host           {self._shell_command()}
-A developer    {self.results["person"]}: key, curl and editor settings in {self.results["hand_out"]}
+A developer    {self.results["person"]}: key, environment file and curl in {self.results["hand_out"]}
 
 Ask it again   {self._curl_command()}
 Stop it        make clean   (make distclean removes everything that was installed for it)

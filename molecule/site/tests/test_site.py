@@ -15,6 +15,7 @@ from outside import hardening_gaps
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GATEWAY, MODEL_SERVER, DATABASE = 4000, 8000, 5433
+ROOT_SECRET = "this-secret-belongs-to-the-test-and-guards-nothing"
 SENTENCE = "Hello from the tiny test model."
 SECONDS_TO_COME_BACK = 240
 
@@ -81,6 +82,23 @@ def wait_until_answered(outside, key):
                 pass
         time.sleep(2)
     pytest.fail(f"the gateway gives no answer after {SECONDS_TO_COME_BACK} s")
+
+
+@pytest.fixture(scope="module")
+def secrets(host):
+    """Every secret that is in use, read from where it is used."""
+    lines = host.check_output("cat /etc/private-llm/litellm/secret_environment").splitlines()
+    found = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
+    found["password of the database"] = re.search(r"://[^:]+:([^@]+)@", found.pop("DATABASE_URL")).group(1)
+    found["key of the model server"] = host.check_output("head -n 1 /etc/llama-server/api-keys")
+    found |= {f"key of {name}": key_of(name) for name in ("ada", "hasty", "thrifty", "leaver")}
+    assert len(found) == 9 and min(map(len, found.values())) >= 32
+    return found | {"root secret": ROOT_SECRET}
+
+
+def names_of(secrets, text):
+    """Which of the secrets a text holds."""
+    return [name for name, secret in secrets.items() if secret in text]
 
 
 # -- answers --------------------------------------------------------------------------------------------------------------
@@ -175,9 +193,10 @@ def test_the_containers_are_hardened(inspect):
 # -- changes --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_check_of_the_finished_site_says_no_change():
-    run = run_playbook("site.yml", REPOSITORY / "molecule" / "site" / "inventory", "--check", "--diff")
+def test_a_check_of_the_finished_site_says_no_change_and_shows_no_secret(secrets):
+    run = run_playbook("site.yml", REPOSITORY / "molecule" / "site" / "inventory", "--check", "--diff", "-vvv")
     assert recap(run)["failed"] == 0 and recap(run)["changed"] == 0, run.stdout[-3000:]
+    assert names_of(secrets, run.stdout + run.stderr) == []
 
 
 def test_adding_a_person_gives_a_working_key_and_changes_nothing_else(host, outside, inventory):
@@ -203,11 +222,16 @@ def test_who_leaves_is_refused_and_the_others_stay(outside, inventory):
     assert ask(outside, key_of("ada")).status == 200
 
 
-def test_no_key_is_in_what_a_run_prints(inventory):
+def test_no_secret_is_in_what_a_changing_run_prints(inventory, secrets):
     change(inventory, "users.yml", "rpm_limit: 100", "rpm_limit: 101")
     run = run_playbook("users.yml", inventory, "--diff", "-vvv")
     assert run.returncode == 0 and recap(run)["changed"] > 0
-    assert "sk-" not in re.sub(r"sk-(\W|\.\.\.)", "", run.stdout + run.stderr)
+    assert names_of(secrets, run.stdout + run.stderr) == []
+
+
+def test_no_secret_is_in_a_unit_a_process_list_or_the_journal(host, secrets):
+    for command in ("systemctl cat litellm postgres-litellm llama-server", "ps axww", "journalctl --no-pager"):
+        assert names_of(secrets, host.check_output(command)) == [], command
 
 
 # -- refusals before anything is changed ------------------------------------------------------------------------------------

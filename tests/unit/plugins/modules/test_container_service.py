@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
-from ansible_collections.private_llm.platform.plugins.module_utils import managed_paths
+from ansible_collections.private_llm.platform.plugins.module_utils import listeners, managed_paths
 from ansible_collections.private_llm.platform.plugins.modules import container_service
 from ansible_collections.private_llm.platform.tests.unit.fakes.host import FakeHost
 from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
@@ -25,6 +26,8 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(container_service, "UNIT_DIRECTORY", str(units))
     monkeypatch.setattr(container_service, "CONFIGURATION_DIRECTORY", str(tmp_path / "private-llm"))
     monkeypatch.setattr(container_service, "runner", lambda module: fake.run)
+    # The machine of the test has ports of its own in use.
+    monkeypatch.setattr(listeners, "listeners", list)
     # Whoever runs the tests owns the files, so that they need not be root.
     monkeypatch.setattr(managed_paths, "user_id", lambda name: os.getuid())
     monkeypatch.setattr(managed_paths, "group_id", lambda name: os.getgid())
@@ -122,6 +125,23 @@ def test_a_definition_that_cannot_start_is_replaced_by_the_one_before(host):
     assert (host.units / "web.service").read_text() == before and host.active["web.service"] == "active"
 
 
+def test_a_disk_that_is_full_leaves_what_was_there(host, tmp_path, monkeypatch):
+    run()
+    before = (host.units / "web.service").read_text()
+    write = managed_paths.write_atomically
+
+    def no_space_for_the_unit(path, *more):
+        if path.endswith("web.service") and b"--memory" in more[0]:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        write(path, *more)
+
+    monkeypatch.setattr(managed_paths, "write_atomically", no_space_for_the_unit)
+    result = run(memory="1g", files=[{"path": "/etc/web.conf", "content": "listen 81\n"}])
+    assert result["failed"] and "No space left" in result["msg"]
+    assert (host.units / "web.service").read_text() == before
+    assert (tmp_path / "private-llm" / "web" / "files" / "etc" / "web.conf").read_text() == "listen 80\n"
+
+
 def test_a_new_service_that_cannot_start_leaves_nothing_behind(host):
     result = run(command=["banana"])
     assert result["failed"] and "othing of it was left behind" in result["msg"]
@@ -158,14 +178,79 @@ def test_secrets_are_in_no_result_diff_unit_or_wide_file(host, tmp_path):
     assert (tmp_path / "private-llm" / "web" / "secret_environment").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_published_port_without_an_address_is_refused(host):
-    result = run(publish=["8080:80"])
-    assert result["failed"] and "ADDRESS:HOST_PORT:CONTAINER_PORT" in result["msg"] and not host.active
+BAD = [
+    ({"name": "Web"}, "name 'Web' may hold"),
+    ({"name": "web/../x"}, "may hold small letters"),
+    ({"image": "registry.example.com/web"}, "has no tag"),
+    ({"image": "registry.example.com:5000/web"}, "has no tag"),
+    ({"image": "registry.example.com/web:latest"}, "another one every day"),
+    ({"image": "web:1@sha256:123"}, "has a digest that is none"),
+    ({"image": "two words:1"}, "is no image name"),
+    ({"publish": ["8080:80"]}, "must be ADDRESS:HOST_PORT:CONTAINER_PORT"),
+    ({"publish": ["80"]}, "must be ADDRESS:HOST_PORT:CONTAINER_PORT"),
+    ({"publish": ["127.0.0.1:http:80"]}, "must be ADDRESS:HOST_PORT:CONTAINER_PORT"),
+    ({"publish": ["127.0.0.1:70000:80"]}, "outside 1 to 65535"),
+    ({"publish": ["localhost:8080:80"]}, "must begin with an IP address"),
+    ({"publish": ["127.0.0.1:8080:80", "127.0.0.1:8080:81"]}, "two ports of the container are published on 127.0.0.1:8080"),
+    ({"networks": []}, "without a network cannot publish"),
+    ({"networks": [{"name": "a"}, {"name": "a"}]}, "names twice a"),
+    ({"networks": [{"name": "a b"}]}, "network 'a b' may hold"),
+    ({"networks": [{"name": "a", "subnet": "10.1.2.3/24"}]}, "must be a network such as"),
+    ({"networks": [{"name": "a", "bridge": "a-name-that-is-too-long"}]}, "must have 1 to 15"),
+    ({"files": [{"path": "etc/web.conf", "content": ""}]}, "must be an absolute path"),
+    ({"files": [{"path": "/etc/../../../root/.bashrc", "content": ""}]}, "must name one place below /"),
+    ({"files": [{"path": "/etc/web.conf", "content": "", "mode": "rw"}]}, "three or four octal digits"),
+    ({"files": [{"path": "/etc/key", "secret_content": "x", "mode": "0644"}]}, "could be read by others"),
+    ({"files": [{"path": "/a", "content": ""}, {"path": "/a", "content": "2"}]}, "would see two things at /a"),
+    ({"volumes": [{"source": "data", "target": "/data"}]}, "source of a volume 'data' must be an absolute path"),
+    ({"volumes": [{"source": "/", "target": "/host"}]}, "must name one place below /"),
+    ({"volumes": [{"source": "/a,readonly=false", "target": "/a"}]}, "holds a comma"),
+    ({"volumes": [{"source": "/a", "target": "/a", "owner": "1"}]}, "has an owner but no mode"),
+    ({"volumes": [{"source": "/a", "target": "/etc/web.conf"}]}, "would see two things at /etc/web.conf"),
+    ({"tmpfs": ["tmp"]}, "tmpfs 'tmp' must be an absolute path"),
+    ({"devices": ["gpu0"]}, "neither a path below /dev nor a CDI name"),
+    ({"user": "postgres"}, "in numbers"),
+    ({"after": ["docker"]}, "write its kind too"),
+    ({"capabilities": ["ALL"]}, "none that can be given back"),
+    ({"environment": {"1ST": "x"}}, "no name for one"),
+    ({"environment": {"TEXT": "one\ntwo"}}, "TEXT holds a line break"),
+    ({"environment": {"TOKEN": "x"}}, "is in environment and in secret_environment"),
+    ({"memory": "lots"}, "must be a number with b, k, m or g"),
+    ({"cpus": 0}, "must be more than 0"),
+    ({"pids": 0}, "must be at least 1"),
+    ({"stop_timeout": -1}, "must not be negative"),
+    ({"ulimits": {"nofile": "many"}}, "must be NUMBER or SOFT:HARD"),
+    ({"extra_hosts": {"db": "somewhere"}}, "which is none"),
+    ({"health": {"http": "ftp://127.0.0.1/"}}, "no http or https address"),
+    ({"health": {"http": "http://127.0.0.1:9999/"}}, "publish does not put the container there"),
+    ({"health": {"tcp": "127.0.0.2:8080"}}, "publish does not put the container there"),
+    ({"health": {"tcp": "8080"}}, "must be HOST:PORT"),
+    ({"health": {"tcp": "127.0.0.1:8080", "interval": 0}}, "interval"),
+]
 
 
-def test_an_environment_value_with_a_line_break_is_refused(host):
-    result = run(environment={"TEXT": "one\ntwo"})
-    assert result["failed"] and "TEXT holds a line break" in result["msg"]
+@pytest.mark.parametrize(("parameters", "sentence"), BAD, ids=[f"{next(iter(p))}-{n}" for n, (p, _sentence) in enumerate(BAD)])
+def test_a_description_that_cannot_work_is_refused_before_anything_changes(host, parameters, sentence):
+    result = run(**parameters)
+    assert result["failed"] and sentence in result["msg"]
+    assert not host.commands
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_port_that_a_stranger_uses_stops_the_run_before_anything_changes(host, monkeypatch, check):
+    run()
+    before = (host.units / "web.service").read_text()
+    stranger = listeners.Listener("0.0.0.0", 8081, "4711")
+    monkeypatch.setattr(listeners, "listeners", lambda: [stranger])
+    monkeypatch.setattr(listeners, "owners_of", lambda inodes: {"4711": listeners.Owner("nginx", 99, "nginx.service")})
+    result = run(check=check, publish=["127.0.0.1:8081:80"])
+    assert result["failed"] and "Port 8081 on 127.0.0.1 is needed by web, but nginx (process 99" in result["msg"]
+    assert (host.units / "web.service").read_text() == before and host.active["web.service"] == "active"
+
+
+def test_all_problems_of_a_description_are_told_at_once(host):
+    message = run(image="web", memory="lots", publish=["80"])["msg"]
+    assert "no tag" in message and "memory 'lots'" in message and "publish '80'" in message
 
 
 def test_a_network_of_another_shape_is_not_touched(host):

@@ -8,6 +8,7 @@ import os
 import socket
 
 import pytest
+from ansible_collections.private_llm.platform.plugins.module_utils import port_users
 from ansible_collections.private_llm.platform.plugins.module_utils.listeners import Listener, Owner
 from ansible_collections.private_llm.platform.plugins.modules import ports_free
 from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
@@ -16,8 +17,8 @@ WANTED = {"address": "127.0.0.1", "port": 8000, "unit": "llama-server"}
 
 
 def users_of(wanted, sockets=(), owners=None, socket_units=(), containers=()):
-    users, names = ports_free.find_users(wanted, list(sockets), owners or {}, list(socket_units), list(containers))
-    return ports_free.is_own(wanted["unit"], users), names
+    users, names = port_users.find_users(wanted, list(sockets), owners or {}, list(socket_units), list(containers))
+    return port_users.is_own(wanted["unit"], users), names
 
 
 def test_a_port_that_nobody_uses_is_free():
