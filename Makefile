@@ -18,7 +18,7 @@ check: ## The quick quality gates only
 	@$(LAB) check
 
 docs: ## Write the reference pages of docs/ anew
-	@$(LAB) run tools/docs.py
+	@$(LAB) tool tools/docs.py
 
 molecule: ## Molecule in the lab's environment (ARGS="converge -s postgres")
 	@$(LAB) molecule $(ARGS)

@@ -10,11 +10,15 @@ import pytest
 from outside import Outside
 
 
+@pytest.fixture(autouse=True)
+def _in_the_order_of_the_file(host: Any) -> None:
+    """pytest runs tests that do not use the parametrised host last; a scenario's tests tell one story from top to bottom."""
+
+
 @pytest.fixture(scope="module")
 def outside(host: Any) -> Outside:
     """The host as the network sees it."""
-    # The address towards the network, not one of the host's own bridges.
-    return Outside(host.check_output("ip -4 route get 192.0.2.1 | grep -o 'src [0-9.]*'").split()[1])
+    return Outside.of(host)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,11 @@ class Outside:
 
     address: str
 
+    @classmethod
+    def of(cls, host: Any) -> Outside:
+        """The host by its address towards the network, not one of its own bridges; a container may have another one after a restart."""
+        return cls(host.check_output("ip -4 route get 192.0.2.1 | grep -o 'src [0-9.]*'").split()[1])
+
     def connects(self, port: int) -> bool:
         """Whether the host takes a TCP connection on a port."""
         try:

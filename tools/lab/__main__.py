@@ -14,7 +14,7 @@ from lab.demo import Demo
 from lab.images import SUITES
 from lab.plan import all_steps, bring_up, default_suite, in_order, tool_environment, tool_steps
 from lab.runner import JobRun, choose, gate_jobs, image_jobs, scenario_jobs, scenario_names, suite_of
-from lab.steps import State
+from lab.steps import State, Step
 
 OLDEST_PYTHON = (3, 11)
 
@@ -46,12 +46,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     test.add_argument("names", nargs="*", metavar="NAME", help="only these: gates, images or scenarios")
     commands.add_parser("check", help="the quick quality gates only")
     # What follows belongs to the other program, whatever it looks like.
-    for name, text in (("molecule", "run molecule in the lab's environment"), ("run", "run any command in the lab's environment")):
+    for name, text in (
+        ("molecule", "run molecule in the lab's environment"),
+        ("run", "run any command in the lab's environment"),
+        ("tool", "run a command that needs the Python tools only"),
+    ):
         other = commands.add_parser(name, help=text, add_help=False)
         other.add_argument("arguments", nargs=argparse.REMAINDER)
     cleaner = commands.add_parser("clean", help="remove the lab's containers and stop its engine")
     cleaner.add_argument("--all", action="store_true", dest="everything", help="remove everything that the lab ever made")
-    if arguments[:1] in (["molecule"], ["run"]):
+    if arguments[:1] in (["molecule"], ["run"], ["tool"]):
         return argparse.Namespace(command=arguments[0], arguments=arguments[1:])
     return parser.parse_args(arguments)
 
@@ -118,10 +122,10 @@ def command_check(lab: Lab) -> int:
     return run.report(time.monotonic() - started)
 
 
-def command_run(lab: Lab, argv: list[str]) -> int:
+def command_run(lab: Lab, argv: list[str], steps: list[Step] | None = None) -> int:
     if not argv:
         raise LabError("Say which command to run: `lab run ansible --version`.")
-    bring_up(lab, all_steps(lab, [known_suite(default_suite(lab))]), say_work_only)
+    bring_up(lab, steps or all_steps(lab, [known_suite(default_suite(lab))]), say_work_only)
     settings = {**lab.environment, **tool_environment(lab)}
     sys.stdout.flush()
     try:
@@ -145,6 +149,8 @@ def command(lab: Lab, wanted: argparse.Namespace) -> int:
         return command_run(lab, ["molecule", *wanted.arguments])
     if wanted.command == "run":
         return command_run(lab, wanted.arguments)
+    if wanted.command == "tool":
+        return command_run(lab, wanted.arguments, tool_steps(lab))
     if wanted.command == "clean":
         clean(lab, wanted.everything, say)
         return 0

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from outside import hardening_gaps
+from outside import Outside, hardening_gaps
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GATEWAY, MODEL_SERVER, DATABASE = 4000, 8000, 5433
@@ -269,9 +269,10 @@ def test_a_port_that_is_taken_stops_the_run_before_anything_is_changed(host, inv
 # -- a reboot ---------------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_reboot_everything_answers_again_without_ansible(host, outside):
+def test_after_a_reboot_everything_answers_again_without_ansible(host):
     booted = host.check_output("cat /proc/sys/kernel/random/boot_id")
     subprocess.run(["docker", "restart", "--time", "60", "pl-site"], check=True, capture_output=True)
+    outside = Outside.of(host)
     wait_until_answered(outside, key_of("ada"))
     assert host.check_output("cat /proc/sys/kernel/random/boot_id") != booted
     assert "".join(streamed_words(outside, key_of("ada"))) == SENTENCE
