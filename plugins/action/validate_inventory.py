@@ -100,7 +100,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += self._people_problems(arguments["people_variable"], raw, values)
         for name in sorted(set(raw) & set(known)):
             try:
-                value = values[name]
+                value = inventory_checks.decrypted(values[name])
             except Exception:  # noqa: S112
                 # It refers to what only the play knows; the role checks it when it runs.
                 continue
@@ -114,7 +114,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if name not in raw:
             return ["%s is missing; make one with 'openssl rand -base64 48' and keep it in an encrypted inventory file." % name]
         try:
-            value = values[name]
+            value = inventory_checks.decrypted(values[name])
         except Exception:
             return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
         problem = inventory_checks.secret_problem(name, value)
@@ -125,7 +125,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if name not in raw:
             return []
         try:
-            value = values[name]
+            value = inventory_checks.decrypted(values[name])
             default_period = values[BUDGET_PERIOD_VARIABLE] if BUDGET_PERIOD_VARIABLE in raw else None
         except Exception:
             return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]

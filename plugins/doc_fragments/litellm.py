@@ -30,5 +30,5 @@ options:
     description: File with the certificates of the authorities to trust, in PEM format.
     type: path
 notes:
-  - Speaks to the gateway's management API. A proxy from the environment is not used for a gateway on the same host.
+  - Speaks to the gateway's management API. A proxy from the environment is never used.
 """

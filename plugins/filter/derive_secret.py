@@ -48,11 +48,12 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.private_llm.platform.plugins.module_utils import hkdf
+from ansible_collections.private_llm.platform.plugins.module_utils.inventory_checks import decrypted
 
 
 def derive_secret(root_secret: Any, label: str, length: int = 40) -> str:
     try:
-        return hkdf.derive_secret(root_secret, label, int(length))
+        return hkdf.derive_secret(decrypted(root_secret), label, int(length))
     except ValueError as error:
         raise AnsibleFilterError("derive_secret: %s" % error) from None
 

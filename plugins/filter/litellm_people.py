@@ -55,10 +55,11 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.private_llm.platform.plugins.module_utils import people
+from ansible_collections.private_llm.platform.plugins.module_utils.inventory_checks import decrypted
 
 
 def litellm_people(users: Any, root_secret: Any, defaults: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    defaults = defaults or {}
+    users, root_secret, defaults = decrypted(users), decrypted(root_secret), decrypted(defaults or {})
     problems = people.problems_of(users, defaults.get("budget_duration"))
     if problems:
         raise AnsibleFilterError("The list of people has %d problem(s): %s" % (len(problems), " ".join(problems)))

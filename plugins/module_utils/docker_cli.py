@@ -170,6 +170,11 @@ class DockerCli:
         """Make a network. :raises CommandFailed: when the engine refuses."""
         must(self._run, [DOCKER, *network.create_arguments()])
 
+    def is_foreign(self, name: str) -> bool:
+        """Whether a container of this name is there that carries no fingerprint."""
+        found = self._inspect("container", name)
+        return found is not None and LABEL not in (found["Config"].get("Labels") or {})
+
     def running_label(self, name: str) -> str | None:
         """The fingerprint on a running container, or None."""
         found = self._inspect("container", name)

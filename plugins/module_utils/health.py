@@ -29,7 +29,9 @@ HEALTH_OPTIONS: dict[str, Any] = {
     "required_one_of": [["http", "tcp", "exec"]],
 }
 
-PROBE_SECONDS = 5.0
+PROBE_SECONDS = 5
+# The exit status of timeout(1) when it had to end the command.
+TIMED_OUT = 124
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Health:
             return _probe_http(self.http, self.status)
         if self.tcp:
             return _probe_tcp(self.tcp)
-        status, output, error = run(self.command)
+        status, output, error = run(["timeout", "--kill-after", "1", str(PROBE_SECONDS), *self.command])
+        if status == TIMED_OUT:
+            return f"{self.command[-1]}: no answer within {PROBE_SECONDS} s"
         return None if status == 0 else f"exit status {status}: {(error or output).strip()[-200:]}"
 
     def wait(self, ask: Callable[[], str | None], given_up: Callable[[], str | None]) -> str | None:

@@ -21,6 +21,17 @@ NOT_FROM_THE_INVENTORY = frozenset(
 )
 
 
+def decrypted(value: Any) -> Any:
+    """The value with plain text for all that is vaulted inline: before ansible-core 2.19 that comes as an object that is no string."""
+    if getattr(value, "__ENCRYPTED__", False):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: decrypted(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [decrypted(entry) for entry in value]
+    return value
+
+
 def own_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The variables that an operator wrote, of all that a host has."""
     return {name: value for name, value in variables.items() if name not in NOT_FROM_THE_INVENTORY}

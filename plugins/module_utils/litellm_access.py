@@ -25,9 +25,12 @@ MANAGED_FIELDS = "managed_fields"
 # A row of the gateway's own that owns what the master key makes.
 GATEWAY_USER = "default_user_id"
 DELETE_BATCH = 100
+# What everybody has: otherwise a person's key could make further keys, without limits and outliving this one.
+ALLOWED_ROUTES = ["llm_api_routes"]
+USER_ROLE = "internal_user_viewer"
 
-KEY_FIELDS = ("models", "max_budget", "budget_duration", "rpm_limit", "tpm_limit", "max_parallel_requests")
-USER_FIELDS = ("max_budget", "budget_duration")
+KEY_FIELDS = ("allowed_routes", "models", "max_budget", "budget_duration", "rpm_limit", "tpm_limit", "max_parallel_requests")
+USER_FIELDS = ("user_role", "max_budget", "budget_duration")
 # The gateway cannot clear these (it drops an empty value without a word): they are set, and left once they are no longer named.
 USER_NAMES = {"user_email": "email", "user_alias": "full_name"}
 
@@ -222,7 +225,7 @@ class _Planner:
                 {},
                 person,
                 "key %s" % alias,
-                "key %s deleted" % alias,
+                "key %s%s deleted" % (alias, self._origin(row)),
                 before=_shown(_visible(row, KEY_FIELDS)),
                 tokens=[token],
             )
@@ -236,13 +239,15 @@ class _Planner:
             if row is not None:
                 self._delete(name, row)
         for row in self.keys_of[name]:
-            if is_ours(row):
+            # Somebody else's key that was moved here at the gateway goes back to its owner.
+            if self.tokens.get(str(row["token"]), name) == name:
                 self._delete(name, row)
 
     def _user(self, person: Mapping[str, Any]) -> None:
         name = str(person["name"])
         wanted: dict[str, Any] = {row_name: person[field_name] for row_name, field_name in USER_NAMES.items() if person.get(field_name)}
         wanted.update({limit: person[limit] for limit in USER_FIELDS if person.get(limit) is not None})
+        wanted["user_role"] = USER_ROLE
         metadata = _wanted_metadata(sorted(wanted), {})
         email = wanted.get("user_email")
         if email:
@@ -289,6 +294,7 @@ class _Planner:
         for key in person["keys"]:
             token = key_hash(key["value"])
             limits = {limit: key[limit] for limit in KEY_FIELDS if _is_set(key.get(limit))}
+            limits["allowed_routes"] = ALLOWED_ROUTES
             metadata = _wanted_metadata(limits, key.get("metadata") or {})
             found = self.keys.get(token)
             if found is not None:
@@ -330,15 +336,34 @@ class _Planner:
 
     def _foreign_keys(self, person: Mapping[str, Any]) -> None:
         name = str(person["name"])
-        foreign = [row for row in self.keys_of[name] if not is_ours(row) and str(row["token"]) not in self.tokens]
-        for row in foreign:
-            self._report("key", key_name(row), name, False)
-        working = [key_name(row) for row in foreign if not row.get("blocked")]
-        if working and person["state"] != "present":
-            self.plan.warnings.append(
-                "%s is %s, but has keys that were not made here and still work: %s. Delete them in the gateway's admin interface."
-                % (name, person["state"], ", ".join(sorted(working)))
+        for row in self.keys_of[name]:
+            if not self._is_foreign(row) or str(row["token"]) in self.deleted:
+                continue
+            if person["state"] == "blocked" and not row.get("blocked"):
+                self._block_foreign(name, row)
+            else:
+                self._report("key", key_name(row), name, False)
+
+    def _block_foreign(self, person: str, row: Mapping[str, Any]) -> None:
+        changes = {"blocked": True}
+        alias = key_name(row)
+        self.take_away.append(
+            Step(
+                "/key/update",
+                {"key": row["token"], **changes},
+                person,
+                "key %s" % alias,
+                "key %s%s: blocked" % (alias, self._origin(row)),
+                before=_compared(row, changes),
+                after=_compared(changes, changes),
             )
+        )
+
+    def _is_foreign(self, row: Mapping[str, Any]) -> bool:
+        return not is_ours(row) and str(row["token"]) not in self.tokens
+
+    def _origin(self, row: Mapping[str, Any]) -> str:
+        return " (not made here)" if self._is_foreign(row) else ""
 
     def _unknown(self) -> None:
         left = []

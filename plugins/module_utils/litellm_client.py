@@ -114,8 +114,6 @@ class LitellmClient:
         # Without patience a gateway that is not running is an answer, not something to wait for.
         self._connect_delays = CONNECT_DELAYS if patient else ()
         self._sleep = sleep
-        # A proxy from the environment must never see the master key of a gateway on this very host.
-        self._use_proxy = parts.hostname not in ("localhost", "::1") and not parts.hostname.startswith("127.")
 
     def get(self, path: str, **query: Any) -> Any:
         """Read; may be repeated while the gateway is not ready."""
@@ -184,8 +182,8 @@ class LitellmClient:
                     timeout=self._timeout,
                     validate_certs=self._validate_certs,
                     ca_path=self._ca_path,
-                    use_proxy=self._use_proxy,
-                    # A redirect would hand the master key to whoever is named in it; .netrc would replace it.
+                    # A proxy would see the master key, a redirect would hand it to whoever is named in it, .netrc would replace it.
+                    use_proxy=False,
                     follow_redirects="none",
                     use_netrc=False,
                     http_agent="private_llm.platform",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from ansible_collections.private_llm.platform.plugins.module_utils.systemd impor
 
 FINGERPRINT_LENGTH = 32
 STARTS_BEFORE_GIVING_UP = 5
+# How long the service that was put back is watched; starting all over again every few seconds shows within it.
+SECONDS_TO_SETTLE = 30
 
 
 def fingerprint(parts: Any) -> str:
@@ -204,7 +207,7 @@ class Transaction:
             plan.actions = prepared + plan.actions
         service = self._backend.wanted()
         if not plan.changed:
-            self._verify(service)
+            self._verify_unchanged(service)
             return plan
         status = self._systemd.status(service.unit)
         before = [Snapshot.take(path) for path in [f.path for f in plan.files] + [link.path for link in plan.links]]
@@ -259,27 +262,58 @@ class Transaction:
         if answer is not None:
             raise ServiceFailed(answer)
 
+    def _verify_unchanged(self, service: Service) -> None:
+        try:
+            self._verify(service)
+        except ServiceFailed as error:
+            outcome = f"Nothing was changed, and nothing differs from what is wanted: try 'systemctl restart {service.unit}'"
+            raise ServiceFailed(self._explained(service, str(error), outcome, list(self._backend.log_lines()))) from error
+
     def _go_back(self, service: Service, before: Sequence[Snapshot], was_running: bool, why: str) -> str:
         lines = list(self._backend.log_lines())
+        try:
+            outcome = self._put_back(service, before, was_running)
+        except (CommandFailed, OSError) as error:
+            outcome = f"The way back failed too: {error}"
+        return self._explained(service, why, outcome, lines)
+
+    def _put_back(self, service: Service, before: Sequence[Snapshot], was_running: bool) -> str:
+        """Make files and unit what they were, and let the service run if it ran. Returns how that went, as a sentence."""
         unit_is_new = any(s.path.endswith("/" + service.unit) and s.content is None and s.link is None for s in before)
-        if unit_is_new:
+        if unit_is_new or not was_running:
             self._stop(service)
-            if service.enable:
-                self._systemd.disable(service.unit)
+        if unit_is_new and service.enable:
+            self._systemd.disable(service.unit)
         for snapshot in before:
-            snapshot.put_back()
+            # What was not reached is left alone: on a full disk it could not be written again.
+            if Snapshot.take(snapshot.path) != snapshot:
+                snapshot.put_back()
         self._systemd.reload()
-        outcome = "nothing of it was left behind" if unit_is_new else "what was there before was put back"
-        if was_running:
-            self._systemd.restart(service.unit)
-            answer = self._wait_without_giving_up(service.health)
-            outcome += " and runs again" if answer is None else f", but is not healthy either ({answer})"
+        if unit_is_new:
+            return "Nothing of it was left behind"
+        if not was_running:
+            return "What was there before was put back; it did not run before and does not now"
+        self._systemd.restart(service.unit)
+        answer = self._settled(service)
+        return "What was there before was put back and runs again" if answer is None else f"What was there before was put back, but {answer}"
+
+    def _settled(self, service: Service) -> str | None:
+        """Why the service that was put back is not well; None when it is. Its own health check is not known: the unit has to stay up."""
+        first = self._systemd.status(service.unit).restarts
+        deadline = time.monotonic() + SECONDS_TO_SETTLE
+        while True:
+            status = self._systemd.status(service.unit)
+            healthy = service.health is not None and service.health.probe(self._run) is None
+            if status.active == "active" and (healthy or time.monotonic() >= deadline):
+                return None
+            if status.active == "failed" or status.restarts - first >= STARTS_BEFORE_GIVING_UP or time.monotonic() >= deadline:
+                return f"its unit is {status.active} after {status.restarts - first} further starts"
+            time.sleep(1)
+
+    def _explained(self, service: Service, why: str, outcome: str, lines: Sequence[str]) -> str:
         log = "\n".join(lines) or "(it logged nothing)"
         further = " ; ".join(self._backend.look_further())
-        return f"{service.unit}: {why}. {outcome[0].upper()}{outcome[1:]}.\nIts last log lines:\n{log}\nTo look further: {further}"
-
-    def _wait_without_giving_up(self, health: Health | None) -> str | None:
-        return None if health is None else health.wait(lambda: health.probe(self._run), lambda: None)
+        return f"{service.unit}: {why}. {outcome}.\nIts last log lines:\n{log}\nTo look further: {further}"
 
     def _stop(self, service: Service) -> None:
         for unit in (service.unit, *service.companions):

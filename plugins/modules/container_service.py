@@ -253,6 +253,7 @@ actions:
   sample: ["file: /etc/private-llm/web/files/etc/web.conf (content)", "restart: web.service (what runs differs from what is wanted)"]
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -296,6 +297,7 @@ class ContainerBackend(Backend):
         self._run = run
         self._networks = [Network(**network) for network in parameters["networks"]]
         self._home = f"{CONFIGURATION_DIRECTORY}/{self._name}"
+        self._unit_path = f"{UNIT_DIRECTORY}/{self._name}.service"
 
     def preparations(self) -> list[tuple[str, str]]:
         missing = []
@@ -405,7 +407,7 @@ class ContainerBackend(Backend):
         exact = (self._docker.image_reference(image) if image else None) or image
         files = self._files()
         label = fingerprint([self._unit(exact, ""), [f.identity() for f in files], [vars(network) for network in self._networks]])
-        unit = ManagedFile(f"{UNIT_DIRECTORY}/{self._name}.service", self._unit(exact, label).encode(), Ownership("0", "0", "0644"))
+        unit = ManagedFile(self._unit_path, self._unit(exact, label).encode(), Ownership("0", "0", "0644"))
         return Service(
             unit=f"{self._name}.service",
             fingerprint=label,
@@ -425,6 +427,9 @@ class ContainerBackend(Backend):
     def obstacles(self) -> Sequence[str]:
         addresses = [docker_cli.parse_publish(text) for text in self._given["publish"]]
         ports = [{"address": address, "port": port, "unit": self._name} for address, port, _inside in addresses]
+        if not os.path.exists(self._unit_path) and self._docker.is_foreign(self._name):
+            remedy = f"remove it with 'docker rm --force {self._name}', or give this service another name"
+            return [f"There is a container called {self._name} that this collection did not make; {remedy}."]
         return [taken(port, names) for port, users, names in port_users(ports, self._run) if users and not is_own(self._name, users)]
 
     def log_lines(self) -> Sequence[str]:
@@ -491,6 +496,8 @@ def main() -> None:
         },
         required_if=[("state", "started", ["image"]), ("state", "stopped", ["image"])],
         supports_check_mode=True,
+        # The parameters would go to the host's log as text, in which a secret with a line break or a quote is not recognised.
+        no_log=True,
     )
     if module.params["state"] != "absent":
         found = container_checks.problems(module.params)

@@ -17,7 +17,8 @@ description:
   - Reads what the gateway has in a few paged calls, computes the difference, and writes only that; the number of calls grows with pages and
     changes, not with people.
   - What changed in the admin interface is put back. Limits that were never set here, such as the gateway's own defaults, are left alone.
-  - Users and keys that were not made here are reported and left.
+  - Users and keys that were not made here are reported and left, except for the keys of people who are V(blocked) or V(absent).
+  - A key made here can ask models and nothing else; it cannot make, change or list keys. Its user has the role C(internal_user_viewer).
   - After a change everything is read again, so that a value that the gateway took without keeping it is an error and not a surprise.
 extends_documentation_fragment:
   - private_llm.platform.litellm
@@ -48,8 +49,9 @@ options:
       state:
         description:
           - V(present) lets the person in.
-          - V(blocked) keeps the keys but refuses them; a key that does not exist yet is not made.
-          - V(absent) deletes the keys that were made here. The user stays, so that what was spent remains readable.
+          - V(blocked) keeps the keys but refuses them all, whoever made them; a key that does not exist yet is not made.
+            Back at V(present), a key that was not made here stays blocked until somebody unblocks it at the gateway.
+          - V(absent) deletes all keys of the person, whoever made them. The user stays, so that what was spent remains readable.
         type: str
         choices: [present, blocked, absent]
         default: present

@@ -396,6 +396,8 @@ def main() -> None:
             "health": HEALTH_OPTIONS,
         },
         supports_check_mode=True,
+        # The parameters would go to the host's log as text, in which a secret with a line break or a quote is not recognised.
+        no_log=True,
     )
     if module.params["unit_source"] == "managed" and module.params["state"] != "absent" and not module.params["exec_start"]:
         module.fail_json(msg=f"{module.params['name']}: exec_start is empty; give the program and its arguments")

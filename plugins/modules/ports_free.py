@@ -61,6 +61,8 @@ ports:
   sample: [{"address": "127.0.0.1", "port": 5433, "unit": "postgres-litellm", "used_by": "postgres-litellm"}]
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils.port_users import is_own, port_users, taken
 from ansible_collections.private_llm.platform.plugins.module_utils.service_module import runner
@@ -76,6 +78,8 @@ def main() -> None:
         argument_spec={"ports": {"type": "list", "elements": "dict", "required": True, "options": port_spec}},
         supports_check_mode=True,
     )
+    if os.geteuid() != 0:
+        module.fail_json(msg="This needs root on the host: set ansible_user to root, or add 'ansible_become: true', in the inventory.")
     ports = []
     problems = []
     for port, users, names in port_users(module.params["ports"], runner(module)):

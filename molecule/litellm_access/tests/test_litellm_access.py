@@ -84,6 +84,30 @@ def test_a_key_that_somebody_brings_along_works(outside):
     assert ask(outside, "sk-linus-brings-his-own-key").status == 200
 
 
+@pytest.mark.parametrize(
+    "path, body",
+    [
+        ("/key/generate", {"key": "sk-a-key-that-outlives-its-maker"}),
+        ("/key/update", {"key_alias": "ada-1", "rpm_limit": 100000}),
+        ("/key/delete", {"key_aliases": ["grace-1"]}),
+    ],
+)
+def test_a_persons_key_can_chat_but_not_make_or_change_keys(outside, path, body):
+    before = keys_at_the_gateway(outside)
+    assert outside.request(4000, path, key=key_of("ada"), body=body).status in (401, 403)
+    assert keys_at_the_gateway(outside) == before
+    assert ask(outside, key_of("ada")).status == 200
+    assert outside.request(4000, "/v1/models", key=key_of("ada")).status == 200
+
+
+def test_a_leaver_loses_a_key_that_was_made_by_hand_too(outside):
+    made = {"key": "sk-made-by-hand-for-ada-0123", "key_alias": "ada-by-hand", "user_id": "ada"}
+    assert outside.request(4000, "/key/generate", key=MASTER_KEY, body=made).status == 200
+    assert ask(outside, made["key"]).status == 200
+    assert "key ada-by-hand (not made here) deleted" in Run(changed("ada", state="absent")).sentences
+    assert kind_of(ask(outside, made["key"])) == (401, "token_not_found_in_db")
+
+
 def test_a_wrong_key_is_refused(outside):
     assert kind_of(ask(outside, key_of("ada") + "x")) == (401, "token_not_found_in_db")
 

@@ -92,8 +92,11 @@ class FakeHost:
             self.networks[words[-1]] = {"IPAM": {"Config": [{"Subnet": subnet}]}, "Options": options, "Internal": "--internal" in words}
             return 0, "", ""
         if words[:2] == ["container", "inspect"]:
-            label = self.containers.get(words[2])
-            return self._found(label and {"State": {"Running": True}, "Config": {"Labels": {"private_llm.platform.fingerprint": label}}})
+            if words[2] not in self.containers:
+                return self._found(None)
+            label = self.containers[words[2]]
+            labels = {"private_llm.platform.fingerprint": label} if label else {}
+            return self._found({"State": {"Running": True}, "Config": {"Labels": labels}})
         return 1, "", f"unknown docker command {words}"
 
     @staticmethod

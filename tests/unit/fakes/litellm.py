@@ -15,7 +15,10 @@ import urllib.parse
 
 MASTER_KEY = "sk-fake-master-key-0123456789"
 
-KEY_FIELDS = "key_alias user_id team_id models max_budget budget_duration rpm_limit tpm_limit max_parallel_requests metadata blocked budget_id".split()
+KEY_FIELDS = (
+    "key_alias user_id team_id allowed_routes models max_budget budget_duration rpm_limit tpm_limit max_parallel_requests "
+    "metadata blocked budget_id"
+).split()
 USER_FIELDS = "user_email user_alias user_role max_budget budget_duration models metadata rpm_limit tpm_limit".split()
 
 
@@ -69,7 +72,7 @@ class FakeLitellm:
     def add_key(self, raw, **fields):
         token = hashlib.sha256(raw.encode()).hexdigest()
         row = dict.fromkeys(KEY_FIELDS)
-        row.update(models=[], metadata={}, user_id="default_user_id")
+        row.update(models=[], allowed_routes=[], metadata={}, user_id="default_user_id")
         row.update(fields)
         row.update(token=token, key_name="sk-..." + raw[-4:], spend=0.0, created_at="2026-11-23T07:54:00Z", created_by="default_user_id")
         self.keys[token] = row
@@ -168,6 +171,7 @@ class FakeLitellm:
         if token in self.keys or self._write_lost("/key/generate"):
             return echo  # the real one answers with the new values and keeps the old row
         fields["models"] = fields["models"] or []
+        fields["allowed_routes"] = fields["allowed_routes"] or []
         fields["metadata"] = fields["metadata"] or {}
         fields["user_id"] = fields["user_id"] or "default_user_id"
         self.add_key(raw, **fields)

@@ -8,6 +8,7 @@ import os
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.action import validate_inventory
+from ansible_collections.private_llm.platform.tests.unit.fakes.vault import Vaulted
 
 OPTIONS = {
     "litellm_port": {"type": "int", "description": "Port.", "default": 4000},
@@ -44,3 +45,20 @@ def test_a_mistake_inside_a_list_is_found():
 def test_a_secret_of_the_wrong_type_is_not_quoted():
     problem = validate_inventory.type_problem("litellm_master_key", OPTIONS["litellm_master_key"], "my-secret")
     assert problem == "litellm_master_key does not fit: it has the wrong type."
+
+
+def test_a_root_secret_that_is_vaulted_inline_is_looked_at_as_its_plain_text():
+    def problems_of(secret):
+        return validate_inventory.ActionModule._root_secret_problems("root", {"root": secret}, {"root": secret})
+
+    assert problems_of(Vaulted("an-example-root-secret-of-enough-length")) == []
+    assert "has 5 characters" in problems_of(Vaulted("short"))[0]
+
+
+def test_a_key_that_is_vaulted_inline_is_looked_at_as_its_plain_text():
+    def problems_of(key):
+        people = {"people": [{"name": "ada", "key": key}]}
+        return validate_inventory.ActionModule._people_problems("people", people, people)
+
+    assert problems_of(Vaulted("sk-adas-own-key-0000")) == []
+    assert "ada: key must start with sk-" in problems_of(Vaulted("no-prefix-but-long-enough"))[0]

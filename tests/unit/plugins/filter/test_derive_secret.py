@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.private_llm.platform.plugins.filter.derive_secret import FilterModule
+from ansible_collections.private_llm.platform.tests.unit.fakes.vault import Vaulted
 
 ROOT = "an-example-root-secret-of-enough-length-0123456789"
 
@@ -21,3 +22,8 @@ def test_the_filter_refuses_a_placeholder_with_one_sentence():
     derive_secret = FilterModule().filters()["derive_secret"]
     with pytest.raises(AnsibleFilterError, match="The root secret is still the placeholder"):
         derive_secret("CHANGE-ME", "litellm/master-key")
+
+
+def test_a_root_secret_that_is_vaulted_inline_gives_the_same_secret():
+    derive_secret = FilterModule().filters()["derive_secret"]
+    assert derive_secret(Vaulted(ROOT), "litellm/master-key") == derive_secret(ROOT, "litellm/master-key")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.private_llm.platform.plugins.filter.litellm_people import FilterModule
+from ansible_collections.private_llm.platform.tests.unit.fakes.vault import Vaulted
 
 ROOT = "an-example-root-secret-of-enough-length-0123456789"
 litellm_people = FilterModule().filters()["litellm_people"]
@@ -33,3 +34,9 @@ def test_an_unusable_root_secret_is_refused():
 
 def test_nobody_is_an_empty_list():
     assert litellm_people(None, ROOT) == []
+
+
+def test_what_is_vaulted_inline_is_taken_as_its_plain_text():
+    people = litellm_people([{"name": "ada", "key": Vaulted("sk-adas-own-key-0000")}, {"name": "linus"}], Vaulted(ROOT))
+    assert people == litellm_people([{"name": "ada", "key": "sk-adas-own-key-0000"}, {"name": "linus"}], ROOT)
+    assert type(people[0]["keys"][0]["value"]) is str

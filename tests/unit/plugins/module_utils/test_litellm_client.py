@@ -161,11 +161,15 @@ def test_an_address_without_a_scheme_is_refused():
         LitellmClient("127.0.0.1:4000", MASTER_KEY)
 
 
-def test_a_proxy_of_the_environment_is_not_used_for_this_host(gateway, monkeypatch):
+@pytest.mark.parametrize("host", ["127.0.0.1", "gateway.example.com"])
+def test_a_proxy_of_the_environment_never_sees_the_master_key(gateway, monkeypatch, host):
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _name, *arguments, **options: resolve("127.0.0.1", *arguments, **options))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    assert client_of(gateway).keys() == []
+    client = LitellmClient(gateway.url.replace("127.0.0.1", host), MASTER_KEY, patient=False)
+    assert client.keys() == []
 
 
 def test_the_name_of_a_key_at_the_gateway_is_its_sha256():

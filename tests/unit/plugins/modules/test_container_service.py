@@ -8,7 +8,8 @@ import errno
 import os
 
 import pytest
-from ansible_collections.private_llm.platform.plugins.module_utils import listeners, managed_paths
+from ansible.module_utils import basic
+from ansible_collections.private_llm.platform.plugins.module_utils import listeners, managed_paths, service_transaction
 from ansible_collections.private_llm.platform.plugins.modules import container_service
 from ansible_collections.private_llm.platform.tests.unit.fakes.host import FakeHost
 from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
@@ -29,6 +30,7 @@ def host(tmp_path, monkeypatch):
     # The machine of the test has ports of its own in use.
     monkeypatch.setattr(listeners, "listeners", list)
     # Whoever runs the tests owns the files, so that they need not be root.
+    monkeypatch.setattr(service_transaction, "SECONDS_TO_SETTLE", 0)
     monkeypatch.setattr(managed_paths, "user_id", lambda name: os.getuid())
     monkeypatch.setattr(managed_paths, "group_id", lambda name: os.getgid())
     return fake
@@ -169,6 +171,20 @@ def test_a_container_started_by_somebody_else_is_replaced(host):
     run()
     host.containers.pop("web")
     assert any("not started by this collection" in action for action in run()["actions"])
+
+
+def test_the_parameters_do_not_go_to_the_log_of_the_host(host, monkeypatch):
+    logged = []
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda module, message, log_args=None: logged.append(str(message)))
+    run(files=[{"path": "/etc/key", "secret_content": f'"{SECRET}"\n'}])
+    assert SECRET not in "".join(logged)
+
+
+def test_a_container_of_that_name_that_somebody_else_made_is_not_destroyed(host):
+    host.containers["web"] = None
+    result = run()
+    assert result["failed"] and "a container called web that this collection did not make" in result["msg"]
+    assert not host.ran("systemctl", "restart")
 
 
 def test_secrets_are_in_no_result_diff_unit_or_wide_file(host, tmp_path):

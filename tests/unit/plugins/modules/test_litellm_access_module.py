@@ -57,11 +57,17 @@ def given(gateway, *people):
 def everybody(gateway, count):
     """That many people, all of whom already have their access."""
     people = [{"name": "p%d" % n, "keys": [{"alias": "p%d-1" % n, "value": "sk-key-of-person-%06d" % n}]} for n in range(count)]
-    mark = {"managed_by": "private_llm.platform", "managed_fields": ""}
     for person in people:
-        gateway.add_user(person["name"], metadata=dict(mark))
-        gateway.add_key(person["keys"][0]["value"], key_alias=person["keys"][0]["alias"], user_id=person["name"], metadata=dict(mark))
+        key = person["keys"][0]
+        gateway.add_user(person["name"], user_role="internal_user_viewer", metadata=mark("user_role"))
+        gateway.add_key(
+            key["value"], key_alias=key["alias"], user_id=person["name"], allowed_routes=["llm_api_routes"], metadata=mark("allowed_routes")
+        )
     return people
+
+
+def mark(fields):
+    return {"managed_by": "private_llm.platform", "managed_fields": fields}
 
 
 # -- the plain path ------------------------------------------------------
@@ -448,10 +454,68 @@ def test_what_was_not_made_here_is_reported_and_left(gateway):
     assert nameless[0]["name"].startswith("sha256:")
 
 
-def test_a_leaver_with_a_key_made_by_hand_is_a_warning(gateway):
+def test_a_leaver_loses_a_key_that_was_not_made_here_too(gateway):
+    given(gateway, ada(), linus())
     gateway.add_key("sk-adas-second-key-by-hand", key_alias="by-hand", user_id="ada")
-    result = access(gateway, ada(state="absent"))
-    assert "ada is absent, but has keys that were not made here and still work: by-hand" in str(result["warnings"])
+    gateway.add_key("sk-a-key-of-somebody-else", key_alias="of-eve", user_id="eve")
+    result = access(gateway, ada(state="absent"), linus())
+    assert sorted(row["key_alias"] for row in gateway.keys.values()) == ["linus-1", "of-eve"]
+    assert "ada: key ada-1 deleted; key by-hand (not made here) deleted" in result["summary"]
+    assert [entry["name"] for entry in result["unknown"]] == ["of-eve"]
+    assert not access(gateway, ada(state="absent"), linus())["changed"]
+
+
+def test_a_key_of_somebody_else_that_was_moved_to_a_leaver_goes_back(gateway):
+    given(gateway, ada(), linus())
+    gateway.key_of(LINUS_KEY)["user_id"] = "ada"
+    access(gateway, ada(state="absent"), linus())
+    assert gateway.key_of(LINUS_KEY)["user_id"] == "linus"
+
+
+def test_a_blocked_person_has_no_working_key_whoever_made_it(gateway):
+    given(gateway, ada())
+    gateway.add_key("sk-adas-second-key-by-hand", key_alias="by-hand", user_id="ada")
+    predicted = access(gateway, ada(state="blocked"), check=True)
+    result = access(gateway, ada(state="blocked"))
+    assert result["people"][0]["changes"] == ["key ada-1: blocked", "key by-hand (not made here): blocked"]
+    assert (predicted["people"], predicted["diff"]) == (result["people"], result["diff"])
+    assert [row["blocked"] for row in gateway.keys.values()] == [True, True]
+    again = access(gateway, ada(state="blocked"))
+    assert not again["changed"]
+    assert [entry["name"] for entry in again["unknown"]] == ["by-hand"]
+
+
+def test_a_key_that_was_not_made_here_stays_blocked_when_its_person_comes_back(gateway):
+    given(gateway, ada())
+    gateway.add_key("sk-adas-second-key-by-hand", key_alias="by-hand", user_id="ada", blocked=True)
+    assert not access(gateway, ada())["changed"]
+
+
+def test_a_key_may_ask_models_alone_and_its_user_may_not_make_keys(gateway):
+    access(gateway, ada())
+    assert gateway.key_of(ADA_KEY)["allowed_routes"] == ["llm_api_routes"]
+    assert gateway.users["ada"]["user_role"] == "internal_user_viewer"
+
+
+def test_a_key_and_a_user_from_before_this_rule_are_brought_under_it(gateway):
+    gateway.add_user("ada", user_email="ada@example.com", metadata=mark("user_email"))
+    gateway.add_key(ADA_KEY, key_alias="ada-1", user_id="ada", metadata=mark(""))
+    result = access(gateway, ada())
+    assert result["people"][0]["changes"] == [
+        "user: user_role none -> internal_user_viewer",
+        "key ada-1: allowed_routes none -> llm_api_routes",
+    ]
+    assert gateway.written("/key/generate") == []
+    assert not access(gateway, ada())["changed"]
+
+
+def test_wider_rights_given_at_the_gateway_are_taken_back(gateway):
+    given(gateway, ada())
+    gateway.key_of(ADA_KEY)["allowed_routes"] = ["llm_api_routes", "management_routes"]
+    gateway.users["ada"]["user_role"] = "proxy_admin"
+    access(gateway, ada())
+    assert gateway.key_of(ADA_KEY)["allowed_routes"] == ["llm_api_routes"]
+    assert gateway.users["ada"]["user_role"] == "internal_user_viewer"
 
 
 def test_somebody_dropped_from_the_list_is_a_warning_and_keeps_the_key(gateway):

@@ -9,7 +9,7 @@ import re
 import socket
 
 import pytest
-from ansible_collections.private_llm.platform.plugins.module_utils import managed_paths
+from ansible_collections.private_llm.platform.plugins.module_utils import managed_paths, service_transaction
 from ansible_collections.private_llm.platform.plugins.modules import native_service
 from ansible_collections.private_llm.platform.tests.unit.fakes.host import FakeHost
 from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
@@ -48,6 +48,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(native_service, "UNIT_DIRECTORY", str(units))
     monkeypatch.setattr(native_service, "CONFIGURATION_DIRECTORY", str(tmp_path / "private-llm"))
     monkeypatch.setattr(native_service, "runner", lambda module: fake.run)
+    monkeypatch.setattr(service_transaction, "SECONDS_TO_SETTLE", 0)
     monkeypatch.setattr(managed_paths, "user_id", lambda name: os.getuid())
     monkeypatch.setattr(managed_paths, "group_id", lambda name: os.getgid())
     return fake

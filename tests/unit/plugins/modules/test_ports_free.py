@@ -71,6 +71,17 @@ def test_a_socket_without_a_visible_process_is_a_conflict_too():
     assert "does not show" in names[0]
 
 
+@pytest.fixture(autouse=True)
+def _root(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+def test_without_root_it_says_how_to_become_root(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    result = run_module(ports_free.main, {"ports": []})
+    assert result["failed"] and "ansible_become: true" in result["msg"]
+
+
 @pytest.mark.parametrize("check", [True, False])
 def test_a_real_listener_stops_the_run_with_one_sentence(check):
     with socket.socket() as listening:
