@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import (
     Backend,
     ServiceFailed,
@@ -16,10 +16,15 @@ from ansible_collections.private_llm.platform.plugins.module_utils.service_trans
 )
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner
 
-if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
 NO_SUCH_PROGRAM = 127
+
+
+class ServiceModule(AnsibleModule):
+    """An Ansible module that keeps its parameters out of the host's log."""
+
+    def _log_invocation(self) -> None:
+        # As text, a secret with a line break or a quote looks different and would not be recognised as one.
+        self.log(f"Invoked with name={self.params['name']} state={self.params['state']}")
 
 
 def runner(module: AnsibleModule) -> Runner:

@@ -257,7 +257,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils import container_checks, docker_cli
 from ansible_collections.private_llm.platform.plugins.module_utils.docker_cli import Container, DockerCli, Mount, Network
 from ansible_collections.private_llm.platform.plugins.module_utils.health import HEALTH_OPTIONS, Health
@@ -270,7 +269,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths
     split_owner,
 )
 from ansible_collections.private_llm.platform.plugins.module_utils.port_users import is_own, port_users, taken
-from ansible_collections.private_llm.platform.plugins.module_utils.service_module import carry_out_and_exit, runner
+from ansible_collections.private_llm.platform.plugins.module_utils.service_module import ServiceModule, carry_out_and_exit, runner
 from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import Backend, Service, fingerprint
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import (
     UNIT_DIRECTORY,
@@ -459,7 +458,7 @@ def main() -> None:
         "internal": {"type": "bool", "default": False},
         "masquerade": {"type": "bool", "default": False},
     }
-    module = AnsibleModule(
+    module = ServiceModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
@@ -496,8 +495,6 @@ def main() -> None:
         },
         required_if=[("state", "started", ["image"]), ("state", "stopped", ["image"])],
         supports_check_mode=True,
-        # The parameters would go to the host's log as text, in which a secret with a line break or a quote is not recognised.
-        no_log=True,
     )
     if module.params["state"] != "absent":
         found = container_checks.problems(module.params)

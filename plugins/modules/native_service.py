@@ -217,7 +217,6 @@ actions:
 from collections.abc import Sequence
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils.health import HEALTH_OPTIONS, Health
 from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths import (
     FILE_OPTIONS,
@@ -227,7 +226,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths
     Ownership,
     file_from_parameters,
 )
-from ansible_collections.private_llm.platform.plugins.module_utils.service_module import carry_out_and_exit, runner
+from ansible_collections.private_llm.platform.plugins.module_utils.service_module import ServiceModule, carry_out_and_exit, runner
 from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import Backend, Service, fingerprint
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import (
     UNIT_DIRECTORY,
@@ -367,7 +366,7 @@ def main() -> None:
         "mode": {"type": "str", "default": "0755"},
     }
     link_options = {"path": {"type": "path", "required": True}, "target": {"type": "path", "required": True}}
-    module = AnsibleModule(
+    module = ServiceModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
@@ -396,8 +395,6 @@ def main() -> None:
             "health": HEALTH_OPTIONS,
         },
         supports_check_mode=True,
-        # The parameters would go to the host's log as text, in which a secret with a line break or a quote is not recognised.
-        no_log=True,
     )
     if module.params["unit_source"] == "managed" and module.params["state"] != "absent" and not module.params["exec_start"]:
         module.fail_json(msg=f"{module.params['name']}: exec_start is empty; give the program and its arguments")

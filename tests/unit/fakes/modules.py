@@ -16,7 +16,8 @@ from ansible.module_utils import basic
 
 def run_module(main, parameters, check=False, diff=True):
     """The module's result; result["printed"] is its whole output as text, result["warnings"] what it warned of."""
-    arguments = dict(parameters, _ansible_check_mode=check, _ansible_diff=diff, _ansible_remote_tmp="/nonexistent", _ansible_keep_remote_files=False)
+    own = {"check_mode": check, "diff": diff, "no_log": False, "remote_tmp": "/nonexistent", "keep_remote_files": False}
+    arguments = dict(parameters, **{f"_ansible_{name}": value for name, value in own.items()})
     output = io.StringIO()
     warnings = []
     with pytest.MonkeyPatch.context() as patch:

@@ -39,4 +39,4 @@ def test_nobody_is_an_empty_list():
 def test_what_is_vaulted_inline_is_taken_as_its_plain_text():
     people = litellm_people([{"name": "ada", "key": Vaulted("sk-adas-own-key-0000")}, {"name": "linus"}], Vaulted(ROOT))
     assert people == litellm_people([{"name": "ada", "key": "sk-adas-own-key-0000"}, {"name": "linus"}], ROOT)
-    assert type(people[0]["keys"][0]["value"]) is str
+    assert isinstance(people[0]["keys"][0]["value"], str)
