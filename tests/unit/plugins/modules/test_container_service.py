@@ -176,7 +176,7 @@ def test_a_container_started_by_somebody_else_is_replaced(host):
 def test_the_parameters_do_not_go_to_the_log_of_the_host(host, monkeypatch):
     logged = []
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda module, message, log_args=None: logged.append(str(message)))
-    run(files=[{"path": "/etc/key", "secret_content": f'"{SECRET}"\n'}])
+    run(files=[{"path": "/etc/key", "secret_content": f'"{SECRET}"\n'}], secret_environment={})
     assert SECRET not in "".join(logged)
 
 
