@@ -3,7 +3,7 @@ PYTHON ?= python3
 LAB = PYTHONPATH=tools $(PYTHON) -m lab
 ARGS ?=
 
-.PHONY: help demo test check docs molecule env clean distclean
+.PHONY: help demo test check bench docs molecule env clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,6 +16,9 @@ test: ## Quality gates, the images' own tests and every Molecule scenario (ARGS=
 
 check: ## The quick quality gates only
 	@$(LAB) check
+
+bench: ## Measure how long things take, as ratios from one run, into docs/benchmarks (ARGS="engine-room": only some)
+	@$(LAB) bench $(ARGS)
 
 docs: ## Write the reference pages of docs/ anew
 	@$(LAB) tool tools/docs.py

@@ -172,7 +172,7 @@ def pages() -> dict[Path, str]:
                 made[DOCS / "modules" / f"{path.stem}.md"], summary = plugin_page(path, kind)
                 plugins.append(f"| [{path.stem}](modules/{path.stem}.md) | {kind} | {cell(summary)} |")
     lines = ["# Documentation", "", GENERATED.format(source="the pages below"), ""]
-    for title, place in (("How to", DOCS), ("Decisions", DOCS / "decisions")):
+    for title, place in (("How to", DOCS), ("Decisions", DOCS / "decisions"), ("Benchmarks", DOCS / "benchmarks")):
         written = [page for page in sorted(place.glob("*.md")) if page != DOCS / "README.md"]
         if written:
             lines += [f"## {title}", "", *(f"- [{heading_of(page)}]({page.relative_to(DOCS)})" for page in written), ""]

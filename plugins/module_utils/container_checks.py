@@ -6,45 +6,36 @@
 from __future__ import annotations
 
 import ipaddress
-import posixpath
 import re
-import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.private_llm.platform.plugins.module_utils.docker_cli import BadPublish, parse_publish
+from ansible_collections.private_llm.platform.plugins.module_utils import description_checks as checks
+from ansible_collections.private_llm.platform.plugins.module_utils.container_engine import BadPublish, parse_publish
 from ansible_collections.private_llm.platform.plugins.module_utils.listeners import overlaps
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MODE = re.compile(r"0?[0-7]{3,4}")
 MEMORY = re.compile(r"[1-9][0-9]*[bkmg]?")
 USER = re.compile(r"[0-9]+(:[0-9]+)?")
 CDI_NAME = re.compile(r"[A-Za-z0-9.-]+/[A-Za-z0-9_.-]+=[A-Za-z0-9_.:-]+")
-UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|target|mount|path)")
 ULIMIT = re.compile(r"-?[0-9]+(:-?[0-9]+)?")
+LABEL = re.compile(r"[a-z0-9][a-z0-9._-]*")
+OWN_LABELS = "private_llm."
 LONGEST_BRIDGE_NAME = 15
-HIGHEST_PORT = 65535
 
 
 def problems(given: Mapping[str, Any]) -> list[str]:
     """One sentence for each thing that cannot work, or would work in a way that nobody asked for."""
-    return [sentence for check in (_identity, _paths, _networking, _environment, _limits, _health) for sentence in check(given)]
+    shared = (checks.name, checks.files, checks.environment, checks.stop_timeout, checks.health)
+    own = (_image, _paths, _networking, _limits, _labels, _jobs, _health_and_publish)
+    return [sentence for check in (*shared, *own) for sentence in check(given)]
 
 
-def _identity(given: Mapping[str, Any]) -> Iterator[str]:
-    if not NAME.fullmatch(given["name"]):
-        yield f"name '{given['name']}' may hold small letters, digits and _.- only, and begins with a letter or digit"
-    if given["image"]:
-        yield from _image(given["image"])
+def _image(given: Mapping[str, Any]) -> Iterator[str]:
     if given["user"] and not USER.fullmatch(given["user"]):
         yield f"user '{given['user']}' must be UID or UID:GID in numbers: names mean something else inside the image"
-    for unit in given["after"]:
-        if not UNIT.fullmatch(unit):
-            yield f"after '{unit}' is no unit; write its kind too, for instance {unit}.service"
-
-
-def _image(image: str) -> Iterator[str]:
+    image = given["image"]
+    if not image:
+        return
     name, _at, digest = image.partition("@")
     tag = name.rsplit("/", 1)[-1].partition(":")[2]
     if re.search(r"\s", image) or not name:
@@ -57,44 +48,25 @@ def _image(image: str) -> Iterator[str]:
         yield f"image '{image}' is another one every day; name a version"
 
 
-def _path(path: str, what: str) -> Iterator[str]:
-    if not path.startswith("/"):
-        yield f"{what} '{path}' must be an absolute path"
-    elif posixpath.normpath(path) != path or path == "/":
-        yield f"{what} '{path}' must name one place below /, without .. and without a / at its end"
-    if "," in path or "\n" in path:
-        yield f"{what} '{path}' holds a comma or a line break, which a mount cannot"
-
-
-def _mode(mode: str | None, what: str) -> Iterator[str]:
-    if mode is not None and not MODE.fullmatch(mode):
-        yield f"mode '{mode}' of {what} must be three or four octal digits"
-
-
 def _paths(given: Mapping[str, Any]) -> Iterator[str]:
-    for file in given["files"]:
-        yield from _path(file["path"], "file")
-        yield from _mode(file["mode"], file["path"])
-        if file["secret_content"] is not None and MODE.fullmatch(file["mode"] or "0600") and int(file["mode"] or "0600", 8) & 0o077:
-            yield f"the secret file {file['path']} with mode {file['mode']} could be read by others; give it an owner and 0600"
     for volume in given["volumes"]:
-        yield from _path(volume["source"], "source of a volume")
-        yield from _path(volume["target"], "target of a volume")
-        yield from _mode(volume["mode"], volume["source"])
+        if volume["mode"]:
+            yield from checks.own_directory(volume["source"], "source of a volume")
+        else:
+            yield from checks.path(volume["source"], "source of a volume")
+        yield from checks.path(volume["target"], "target of a volume")
+        yield from checks.mode(volume["mode"], volume["source"])
         if (volume["owner"] or volume["group"]) and not volume["mode"]:
             yield f"the volume {volume['source']} has an owner but no mode; give both, or neither to take it as it is"
+        if "docker.sock" in volume["source"]:
+            yield f"the volume {volume['source']} would make the container root of this host"
     for place in given["tmpfs"]:
-        yield from _path(place.partition(":")[0], "tmpfs")
+        yield from checks.path(place.partition(":")[0], "tmpfs")
     targets = [file["path"] for file in given["files"]] + [v["target"] for v in given["volumes"]] + [t.partition(":")[0] for t in given["tmpfs"]]
-    yield from _twice(targets, "the container would see two things at")
+    yield from checks.twice(targets, "the container would see two things at")
     for device in given["devices"]:
         if not device.startswith("/dev/") and not CDI_NAME.fullmatch(device):
             yield f"device '{device}' is neither a path below /dev nor a CDI name such as nvidia.com/gpu=all"
-
-
-def _twice(values: Sequence[Any], sentence: str) -> Iterator[str]:
-    for value in sorted({v for v in values if values.count(v) > 1}):
-        yield f"{sentence} {value}"
 
 
 def _networking(given: Mapping[str, Any]) -> Iterator[str]:
@@ -106,14 +78,14 @@ def _networking(given: Mapping[str, Any]) -> Iterator[str]:
             yield str(error)
             continue
         host_ports.append(f"{address}:{host_port}")
-        if not all(0 < port <= HIGHEST_PORT for port in (host_port, container_port)):
-            yield f"publish '{text}' has a port outside 1 to {HIGHEST_PORT}"
-        if _address(address) is None:
+        if not all(0 < port <= checks.HIGHEST_PORT for port in (host_port, container_port)):
+            yield f"publish '{text}' has a port outside 1 to {checks.HIGHEST_PORT}"
+        if checks.address(address) is None:
             yield f"publish '{text}' must begin with an IP address"
-    yield from _twice(host_ports, "two ports of the container are published on")
+    yield from checks.twice(host_ports, "two ports of the container are published on")
     if given["publish"] and not given["networks"]:
         yield "a container without a network cannot publish ports; give it one in networks"
-    yield from _twice([network["name"] for network in given["networks"]], "networks names twice")
+    yield from checks.twice([network["name"] for network in given["networks"]], "networks names twice")
     for network in given["networks"]:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", network["name"]):
             yield f"network '{network['name']}' may hold letters, digits and _.- only"
@@ -122,15 +94,8 @@ def _networking(given: Mapping[str, Any]) -> Iterator[str]:
         if network["subnet"] and not _is_subnet(network["subnet"]):
             yield f"subnet '{network['subnet']}' of network {network['name']} must be a network such as 10.89.64.0/24"
     for name, address in given["extra_hosts"].items():
-        if address != "host-gateway" and _address(str(address)) is None:
+        if address != "host-gateway" and checks.address(str(address)) is None:
             yield f"extra_hosts gives {name} the address '{address}', which is none"
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
 
 
 def _is_subnet(text: str) -> bool:
@@ -140,17 +105,6 @@ def _is_subnet(text: str) -> bool:
         return False
 
 
-def _environment(given: Mapping[str, Any]) -> Iterator[str]:
-    for kind in ("environment", "secret_environment"):
-        for name, value in given[kind].items():
-            if not VARIABLE.fullmatch(name):
-                yield f"{kind} has a variable '{name}', which is no name for one"
-            if "\n" in str(value) or "\r" in str(value):
-                yield f"environment variable {name} holds a line break; give it as a file instead"
-    for name in sorted(set(given["environment"]) & set(given["secret_environment"])):
-        yield f"environment variable {name} is in environment and in secret_environment; keep one"
-
-
 def _limits(given: Mapping[str, Any]) -> Iterator[str]:
     if given["memory"] and not MEMORY.fullmatch(given["memory"]):
         yield f"memory '{given['memory']}' must be a number with b, k, m or g, for instance 512m"
@@ -158,8 +112,6 @@ def _limits(given: Mapping[str, Any]) -> Iterator[str]:
         yield f"cpus {given['cpus']} must be more than 0"
     if given["pids"] < 1:
         yield f"pids {given['pids']} must be at least 1"
-    if given["stop_timeout"] < 0:
-        yield f"stop_timeout {given['stop_timeout']} must not be negative"
     for name, value in given["ulimits"].items():
         if not ULIMIT.fullmatch(str(value)):
             yield f"ulimit {name} '{value}' must be NUMBER or SOFT:HARD"
@@ -168,42 +120,41 @@ def _limits(given: Mapping[str, Any]) -> Iterator[str]:
             yield f"capability '{name}' is none that can be given back one by one, such as NET_BIND_SERVICE"
 
 
-def _health(given: Mapping[str, Any]) -> Iterator[str]:
-    health = given["health"]
-    if health is None:
-        return
-    if health["interval"] <= 0:
-        yield f"health.interval {health['interval']} must be more than 0"
-    if health["timeout"] < 0:
-        yield f"health.timeout {health['timeout']} must not be negative"
-    if health["http"]:
-        url = urllib.parse.urlsplit(health["http"])
-        if url.scheme not in ("http", "https") or not url.hostname:
-            yield f"health.http '{health['http']}' is no http or https address"
-            return
-        yield from _is_published(given, health["http"], url.hostname, _port_of(url))
-    if health["tcp"]:
-        host, _colon, port = health["tcp"].rpartition(":")
-        if not host or not port.isdigit():
-            yield f"health.tcp '{health['tcp']}' must be HOST:PORT"
-            return
-        yield from _is_published(given, health["tcp"], host.strip("[]"), int(port))
+def _labels(given: Mapping[str, Any]) -> Iterator[str]:
+    for label, value in given["labels"].items():
+        if not LABEL.fullmatch(label):
+            yield f"label '{label}' may hold small letters, digits and ._- only"
+        if label.startswith(OWN_LABELS):
+            yield f"label '{label}' begins with {OWN_LABELS}, which is this collection's own"
+        if "\n" in str(value):
+            yield f"label {label} holds a line break"
 
 
-def _port_of(url: urllib.parse.SplitResult) -> int:
-    return url.port or {"http": 80, "https": 443}[url.scheme]
+def _jobs(given: Mapping[str, Any]) -> Iterator[str]:
+    yield from checks.twice([job["name"] for job in given["jobs"]], "two jobs are called")
+    for job in given["jobs"]:
+        if not checks.NAME.fullmatch(job["name"]):
+            yield f"job '{job['name']}' may hold small letters, digits and _.- only, and begins with a letter or digit"
+        if job["timeout"] < 1:
+            yield f"timeout {job['timeout']} of the job {job['name']} must be at least 1"
+        if not job["command"] and not job["entrypoint"]:
+            yield f"the job {job['name']} has neither a command nor an entrypoint: it would start the service itself"
+        for variable in job["environment"]:
+            if not checks.VARIABLE.fullmatch(variable):
+                yield f"environment of the job {job['name']} has a variable '{variable}', which is no name for one"
 
 
-def _is_published(given: Mapping[str, Any], asked: str, host: str, port: int) -> Iterator[str]:
+def _health_and_publish(given: Mapping[str, Any]) -> Iterator[str]:
+    asked = None if given["health"] is None else checks.asked_address(given["health"])
     # Only what this host's own addresses name can contradict publish; a name may be a reverse proxy's.
-    address = _address(host)
-    if address is None or not given["networks"]:
+    if asked is None or checks.address(asked[1]) is None or not given["networks"]:
         return
-    for text in given["publish"]:
+    text, host, port = asked
+    for entry in given["publish"]:
         try:
-            published, host_port, _container_port = parse_publish(text)
+            published, host_port, _container_port = parse_publish(entry)
         except BadPublish:
             return
         if host_port == port and overlaps(published, host):
             return
-    yield f"health asks {asked}, but publish does not put the container there"
+    yield f"health asks {text}, but publish does not put the container there"

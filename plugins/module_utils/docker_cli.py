@@ -1,149 +1,120 @@
 # Copyright: (c) 2026, Private LLM Platform team
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Docker command line: the only place that knows it, so that another engine can stand beside it."""
+"""Docker by its command line: the only place that knows it, so that another engine can stand beside it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner, must
+from ansible_collections.private_llm.platform.plugins.module_utils.container_engine import Container, Engine, JobEnd, Mount, Network
+from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner, Section, command_line, must
 
 DOCKER = "/usr/bin/docker"
 LABEL = "private_llm.platform.fingerprint"
+NETWORK_LABEL = "private_llm.platform"
+START_SECONDS = 120
+STOP_MARGIN_SECONDS = 20
+JOB_STOP_SECONDS = 30
+JOB_LOG_LINES = "20"
+# The exit status of timeout(1) when it had to end the command.
+TIMED_OUT = 124
 
 
-class BadPublish(ValueError):
-    """A published port that does not name its address, or is not a port."""
+def mount_argument(mount: Mount) -> str:
+    """The value of ``--mount``."""
+    return f"type=bind,source={mount.source},target={mount.target}" + (",readonly" if mount.read_only else "")
 
 
-@dataclass(frozen=True)
-class Network:
-    """A bridge network. ``masquerade`` is the way out of it: without it containers reach the host and each other only."""
-
-    name: str
-    subnet: str | None = None
-    bridge: str | None = None
-    internal: bool = False
-    masquerade: bool = False
-
-    def create_arguments(self) -> list[str]:
-        """The arguments of ``docker network create``."""
-        words = ["network", "create", "--driver", "bridge", "--label", "private_llm.platform=1"]
-        if self.subnet:
-            words += ["--subnet", self.subnet]
-        if self.bridge:
-            words += ["--opt", f"com.docker.network.bridge.name={self.bridge}"]
-        if self.internal:
-            words.append("--internal")
-        words += ["--opt", f"com.docker.network.bridge.enable_ip_masquerade={str(self.masquerade).lower()}"]
-        return [*words, self.name]
-
-    def conflict(self, found: Mapping[str, Any]) -> str | None:
-        """What differs in a network that is there under this name, or None."""
-        subnets = [entry.get("Subnet") for entry in (found.get("IPAM") or {}).get("Config") or []]
-        options = found.get("Options") or {}
-        if self.subnet and self.subnet not in subnets:
-            return f"subnet is {', '.join(map(str, subnets)) or 'unset'}, wanted {self.subnet}"
-        if self.bridge and options.get("com.docker.network.bridge.name") != self.bridge:
-            return f"bridge device is {options.get('com.docker.network.bridge.name')}, wanted {self.bridge}"
-        if bool(found.get("Internal")) != self.internal:
-            return f"internal is {found.get('Internal')}, wanted {self.internal}"
-        masquerades = options.get("com.docker.network.bridge.enable_ip_masquerade", "true") == "true"
-        return None if masquerades == self.masquerade else f"masquerade is {masquerades}, wanted {self.masquerade}"
+def network_arguments(network: Network) -> list[str]:
+    """The arguments of ``docker network create``."""
+    words = ["network", "create", "--driver", "bridge", "--label", f"{NETWORK_LABEL}=1"]
+    if network.subnet:
+        words += ["--subnet", network.subnet]
+    if network.bridge:
+        words += ["--opt", f"com.docker.network.bridge.name={network.bridge}"]
+    if network.internal:
+        words.append("--internal")
+    words += ["--opt", f"com.docker.network.bridge.enable_ip_masquerade={str(network.masquerade).lower()}"]
+    return [*words, network.name]
 
 
-@dataclass(frozen=True)
-class Mount:
-    """A directory or file of the host inside the container."""
-
-    source: str
-    target: str
-    read_only: bool = False
-
-    def argument(self) -> str:
-        """The value of ``--mount``."""
-        return f"type=bind,source={self.source},target={self.target}" + (",readonly" if self.read_only else "")
-
-
-def parse_publish(text: str) -> tuple[str, int, int]:
-    """``ADDRESS:HOST_PORT:CONTAINER_PORT`` (IPv6 in brackets) in its three parts.
-
-    :raises BadPublish: when the address is missing: a bare port would listen on every address of the host.
-    """
-    rest, _separator, container_port = text.rpartition(":")
-    address, _separator, host_port = rest.rpartition(":")
-    if not address or not host_port.isdigit() or not container_port.isdigit():
-        raise BadPublish(f"publish '{text}' must be ADDRESS:HOST_PORT:CONTAINER_PORT, for instance 127.0.0.1:8080:80")
-    return address.strip("[]"), int(host_port), int(container_port)
+def network_difference(network: Network, found: Mapping[str, Any]) -> str | None:
+    """What differs in a network that is there under this name, or None."""
+    subnets = [entry.get("Subnet") for entry in (found.get("IPAM") or {}).get("Config") or []]
+    options = found.get("Options") or {}
+    if network.subnet and network.subnet not in subnets:
+        return f"subnet is {', '.join(map(str, subnets)) or 'unset'}, wanted {network.subnet}"
+    if network.bridge and options.get("com.docker.network.bridge.name") != network.bridge:
+        return f"bridge device is {options.get('com.docker.network.bridge.name')}, wanted {network.bridge}"
+    if bool(found.get("Internal")) != network.internal:
+        return f"internal is {found.get('Internal')}, wanted {network.internal}"
+    masquerades = options.get("com.docker.network.bridge.enable_ip_masquerade", "true") == "true"
+    return None if masquerades == network.masquerade else f"masquerade is {masquerades}, wanted {network.masquerade}"
 
 
-@dataclass(frozen=True)
-class Container:
-    """Everything that ``docker create`` is told."""
-
-    name: str
-    image: str
-    command: Sequence[str] = ()
-    entrypoint: str | None = None
-    environment_files: Sequence[str] = ()
-    mounts: Sequence[Mount] = ()
-    networks: Sequence[str] = ()
-    publish: Sequence[str] = ()
-    user: str | None = None
-    capabilities: Sequence[str] = ()
-    devices: Sequence[str] = ()
-    read_only: bool = True
-    tmpfs: Sequence[str] = ()
-    memory: str | None = None
-    cpus: float | None = None
-    pids: int = 512
-    ulimits: Mapping[str, str] | None = None
-    extra_hosts: Mapping[str, str] | None = None
-
-    def create_arguments(self, image: str, label: str) -> list[str]:
-        """The command line that makes the container; networks beyond the first are connected before it starts."""
-        words = [DOCKER, "create", "--name", self.name, "--hostname", self.name, "--pull", "never"]
-        words += ["--label", f"{LABEL}={label}", "--log-driver", "journald", "--log-opt", "tag={{.Name}}"]
-        words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(self.pids)]
-        words += [w for name in self.capabilities for w in ("--cap-add", name)]
-        words += ["--read-only"] if self.read_only else []
-        words += [w for mount in self.tmpfs for w in ("--tmpfs", mount)]
-        words += ["--memory", self.memory, "--memory-swap", self.memory] if self.memory else []
-        words += ["--cpus", str(self.cpus)] if self.cpus else []
-        words += ["--user", self.user] if self.user else []
-        words += [w for device in self.devices for w in ("--device", device)]
-        words += [w for name, value in sorted((self.ulimits or {}).items()) for w in ("--ulimit", f"{name}={value}")]
-        words += [w for name, address in sorted((self.extra_hosts or {}).items()) for w in ("--add-host", f"{name}:{address}")]
-        words += [w for path in self.environment_files for w in ("--env-file", path)]
-        words += [w for mount in self.mounts for w in ("--mount", mount.argument())]
-        words += ["--network", self.networks[0] if self.networks else "none"]
-        words += [w for port in self.publish for w in ("--publish", port)]
-        words += ["--entrypoint", self.entrypoint] if self.entrypoint else []
-        return [*words, image, *self.command]
+def create_arguments(container: Container, label: str) -> list[str]:
+    """The command line that makes a container; networks beyond the first are connected before it starts."""
+    labels = {LABEL: label, **container.labels}
+    words = [DOCKER, "create", "--name", container.name, "--hostname", container.name, "--pull", "never"]
+    words += [w for name, value in sorted(labels.items()) for w in ("--label", f"{name}={value}")]
+    words += ["--log-driver", "journald", "--log-opt", "tag={{.Name}}"]
+    words += ["--log-opt", f"labels={','.join(sorted(container.labels))}"] if container.labels else []
+    words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(container.pids)]
+    words += [w for name in container.capabilities for w in ("--cap-add", name)]
+    words += ["--read-only"] if container.read_only else []
+    words += [w for mount in container.tmpfs for w in ("--tmpfs", mount)]
+    words += ["--memory", container.memory, "--memory-swap", container.memory] if container.memory else []
+    words += ["--cpus", str(container.cpus)] if container.cpus else []
+    words += ["--user", container.user] if container.user else []
+    words += [w for device in container.devices for w in ("--device", device)]
+    words += [w for name, value in sorted(container.ulimits.items()) for w in ("--ulimit", f"{name}={value}")]
+    words += [w for name, address in sorted(container.extra_hosts.items()) for w in ("--add-host", f"{name}:{address}")]
+    words += [w for path in container.environment_files for w in ("--env-file", path)]
+    words += [w for name, value in sorted(container.environment.items()) for w in ("--env", f"{name}={value}")]
+    words += [w for mount in container.mounts for w in ("--mount", mount_argument(mount))]
+    words += ["--network", container.networks[0] if container.networks else "none"]
+    words += [w for port in container.publish for w in ("--publish", port)]
+    words += ["--entrypoint", container.entrypoint] if container.entrypoint else []
+    return [*words, container.image, *container.command]
 
 
-def environment_file(variables: Mapping[str, str]) -> bytes:
-    """The text of a ``--env-file``, sorted. The format cannot hold line breaks: container_checks refuses them."""
-    return "".join(f"{name}={variables[name]}\n" for name in sorted(variables)).encode()
+def start_commands(container: Container, label: str) -> list[list[str]]:
+    """What makes the container and lets it run."""
+    return [
+        create_arguments(container, label),
+        *([DOCKER, "network", "connect", name, container.name] for name in container.networks[1:]),
+        [DOCKER, "start", container.name],
+    ]
 
 
-class DockerCli:
-    """Questions and requests to the engine. Where no engine is (yet), everything is simply absent."""
+class DockerCli(Engine):
+    """Docker, asked by its command line. An answer is remembered until something is changed."""
+
+    unit = "docker.service"
 
     def __init__(self, run: Runner) -> None:
         self._run = run
+        self._seen: dict[tuple[str, str], dict[str, Any] | None] = {}
 
     def _inspect(self, kind: str, name: str) -> dict[str, Any] | None:
-        status, output, _error = self._run([DOCKER, kind, "inspect", name])
-        found = json.loads(output) if status == 0 and output.strip() else []
-        return dict(found[0]) if found else None
+        if (kind, name) not in self._seen:
+            status, output, _error = self._run([DOCKER, kind, "inspect", name])
+            found = json.loads(output) if status == 0 and output.strip() else []
+            self._seen[kind, name] = dict(found[0]) if found else None
+        return self._seen[kind, name]
+
+    def _forget(self) -> None:
+        self._seen.clear()
+
+    def environment_file(self, variables: Mapping[str, str]) -> bytes:
+        """The text of a ``--env-file``, sorted. The format cannot hold line breaks: container_checks refuses them."""
+        return "".join(f"{name}={variables[name]}\n" for name in sorted(variables)).encode()
 
     def image_reference(self, image: str) -> str | None:
-        """The exact reference of an image that is on the host: by digest where a registry gave one, else its id."""
+        """See :class:`Engine`."""
         found = self._inspect("image", image)
         if found is None:
             return None
@@ -154,7 +125,8 @@ class DockerCli:
         return str(exact[0] if exact else found["Id"])
 
     def pull(self, image: str) -> None:
-        """Fetch an image. :raises CommandFailed: when no registry gives it."""
+        """See :class:`Engine`."""
+        self._forget()
         status, output, error = self._run([DOCKER, "pull", "--quiet", image])
         if status != 0:
             raise CommandFailed(
@@ -162,23 +134,118 @@ class DockerCli:
                 "check the name, the registry and this host's way to it, or load the image with 'docker load'"
             )
 
-    def network(self, name: str) -> dict[str, Any] | None:
-        """What a network is, or None."""
-        return self._inspect("network", name)
+    def has_network(self, name: str) -> bool:
+        """See :class:`Engine`."""
+        return self._inspect("network", name) is not None
+
+    def network_conflict(self, network: Network) -> str | None:
+        """See :class:`Engine`."""
+        found = self._inspect("network", network.name)
+        conflict = None if found is None else network_difference(network, found)
+        if conflict is None:
+            return None
+        remedy = f"stop what uses it, remove it with 'docker network rm {network.name}' and run again"
+        return f"network {network.name} is not as wanted: {conflict}; {remedy}"
 
     def create_network(self, network: Network) -> None:
-        """Make a network. :raises CommandFailed: when the engine refuses."""
-        must(self._run, [DOCKER, *network.create_arguments()])
+        """See :class:`Engine`."""
+        self._forget()
+        must(self._run, [DOCKER, *network_arguments(network)])
 
-    def is_foreign(self, name: str) -> bool:
-        """Whether a container of this name is there that carries no fingerprint."""
+    def is_unused_network(self, name: str, own: str) -> bool:
+        """See :class:`Engine`."""
+        found = self._inspect("network", name)
+        if found is None or NETWORK_LABEL not in (found.get("Labels") or {}):
+            return False
+        return all(member.get("Name") == own for member in (found.get("Containers") or {}).values())
+
+    def remove_network(self, name: str) -> None:
+        """See :class:`Engine`."""
+        self._forget()
+        must(self._run, [DOCKER, "network", "rm", name])
+
+    def stranger(self, name: str) -> str | None:
+        """See :class:`Engine`."""
         found = self._inspect("container", name)
-        return found is not None and LABEL not in (found["Config"].get("Labels") or {})
+        if found is None or LABEL in (found["Config"].get("Labels") or {}):
+            return None
+        remedy = f"remove it with 'docker rm --force {name}', or give this service another name"
+        return f"There is a container called {name} that this collection did not make; {remedy}."
 
     def running_label(self, name: str) -> str | None:
-        """The fingerprint on a running container, or None."""
+        """See :class:`Engine`."""
+        # Never from memory: containers come and go by themselves.
+        self._seen.pop(("container", name), None)
         found = self._inspect("container", name)
         if found is None or not found["State"]["Running"]:
             return None
         label = (found["Config"].get("Labels") or {}).get(LABEL)
         return None if label is None else str(label)
+
+    def service_section(self, container: Container, label: str, stop_timeout: int) -> Section:
+        """See :class:`Engine`; docs/decisions/container-units.md says why it is made of create, start and wait."""
+        name = container.name
+        # Most of the time there is none, which is nothing to complain of.
+        remove = command_line(["/bin/sh", "-c", f"exec {DOCKER} rm --force {name} 2>/dev/null"], prefix="-")
+        return {
+            "Type": "exec",
+            # Names and numbers of containers are no news; what the engine refuses comes by the other stream.
+            "StandardOutput": "null",
+            "ExecStartPre": [remove, *map(command_line, start_commands(container, label))],
+            # Waiting instead of attaching: output reaches the journal once, by Docker's driver; what the engine refuses, by this unit.
+            "ExecStart": command_line(["/bin/sh", "-c", f'exit "$({DOCKER} wait {name})"']),
+            "ExecStop": command_line([DOCKER, "stop", "-t", str(stop_timeout), name]),
+            "ExecStopPost": remove,
+            "SuccessExitStatus": "0 130 137 143",
+            "TimeoutStartSec": START_SECONDS,
+            "TimeoutStopSec": stop_timeout + STOP_MARGIN_SECONDS,
+        }
+
+    def run_to_end(self, container: Container, label: str, timeout: int) -> JobEnd:
+        """See :class:`Engine`."""
+        self._forget()
+        if not self._is_under_way(container.name, label, timeout):
+            for command in start_commands(container, label):
+                self._start(container.name, command)
+        status, output, error = self._run(["timeout", str(timeout), DOCKER, "wait", container.name])
+        if status == TIMED_OUT:
+            self._run([DOCKER, "stop", "-t", str(JOB_STOP_SECONDS), container.name])
+        _status, log, log_error = self._run([DOCKER, "logs", "--tail", JOB_LOG_LINES, container.name])
+        lines = (log + log_error).splitlines()
+        must(self._run, [DOCKER, "rm", "--force", container.name])
+        if status != 0:
+            why = f"did not end within {timeout} s" if status == TIMED_OUT else (error or output).strip()
+            raise CommandFailed(f"the container {container.name} {why}; its last lines: {' | '.join(lines) or '(none)'}")
+        return JobEnd(int(output), lines)
+
+    def _start(self, name: str, command: list[str]) -> None:
+        try:
+            must(self._run, command)
+        except CommandFailed:
+            self._run([DOCKER, "rm", "--force", name])
+            raise
+
+    def _is_under_way(self, name: str, label: str, timeout: int) -> bool:
+        """Whether an earlier run started this very container; one of another label is waited for and removed."""
+        found = self._inspect("container", name)
+        if found is None:
+            return False
+        state = found["State"]
+        if (found["Config"].get("Labels") or {}).get(LABEL) == label and (state["Running"] or (state["Status"], state["ExitCode"]) == ("exited", 0)):
+            return True
+        if state["Running"]:
+            self._run(["timeout", str(timeout), DOCKER, "wait", name])
+        must(self._run, [DOCKER, "rm", "--force", name])
+        return False
+
+    def inside(self, name: str) -> list[str]:
+        """See :class:`Engine`."""
+        return [DOCKER, "exec", name]
+
+    def log_matches(self, name: str) -> list[str]:
+        """See :class:`Engine`."""
+        return [f"CONTAINER_NAME={name}"]
+
+    def look_further(self, name: str) -> list[str]:
+        """See :class:`Engine`."""
+        return [f"journalctl CONTAINER_NAME={name}", f"systemctl status {name}", f"docker inspect {name}"]

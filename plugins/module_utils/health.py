@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Callable
 
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import Runner
@@ -52,6 +53,15 @@ class Health:
             return None
         command = [*command_prefix, *given["exec"]] if given["exec"] else []
         return cls(given["http"], given["tcp"], command, given["status"], given["interval"], given["timeout"])
+
+    def as_text(self) -> str:
+        """The check as one line, for :meth:`from_text`."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> Health | None:
+        """The check that :meth:`as_text` wrote; None for an empty text."""
+        return cls(**json.loads(text)) if text else None
 
     def probe(self, run: Runner) -> str | None:
         """Ask once. Returns None when the service is well, else what it answered instead."""

@@ -10,14 +10,16 @@ import grp
 import hashlib
 import os
 import pwd
-import secrets
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from typing import Any, Callable
 
 HIDDEN = "(content hidden)\n"
+# Reasons that a plan gives; the first leads to no restart, for it changes how a service is looked at and not what runs.
+HEALTH_CHECK = "health check"
+MISSING = "missing"
+CONTENT = "content"
 
 
 class UnknownOwner(Exception):
@@ -94,6 +96,11 @@ class Snapshot:
         with open(path, "rb") as stream:
             return cls(path, stream.read(), found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
 
+    @property
+    def was_missing(self) -> bool:
+        """Whether nothing was there."""
+        return self.content is None and self.link is None
+
     def put_back(self) -> None:
         """Make the path what it was."""
         if self.link is not None:
@@ -105,9 +112,23 @@ class Snapshot:
             write_atomically(self.path, self.content, self.mode, self.uid, self.gid)
 
 
+def _temporary(path: str) -> str:
+    # Always the same name for the same file, so that what a run that died left is found again.
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".private-llm-{name}")
+
+
+def discard_temporary(path: str) -> None:
+    """Remove the half of a file that a run which died left beside it."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(_temporary(path))
+
+
 def write_atomically(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
     """Replace a file in one step; its content is never on disk with wider permissions than asked for."""
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".private-llm-")
+    discard_temporary(path)
+    temporary = _temporary(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -120,13 +141,46 @@ def write_atomically(path: str, content: bytes, mode: int, uid: int, gid: int) -
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+    _make_durable(os.path.dirname(path))
 
 
 def switch_link(path: str, target: str) -> None:
     """Point a symbolic link somewhere else in one step."""
-    temporary = os.path.join(os.path.dirname(path), f".private-llm-{secrets.token_hex(8)}")
+    discard_temporary(path)
+    temporary = _temporary(path)
     os.symlink(target, temporary)
-    os.rename(temporary, path)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    _make_durable(os.path.dirname(path))
+
+
+def _make_durable(directory: str) -> None:
+    # A name that was given survives a power cut only once its directory is on disk.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def content_changed(before: bytes, after: bytes) -> str | None:
+    """Why two contents of a file differ; None when they do not."""
+    return None if before == after else CONTENT
+
+
+def variables_changed(before: bytes, after: bytes) -> str | None:
+    """Which variables two environment files differ in, by name only; None when they do not differ."""
+
+    def parsed(text: bytes) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in text.decode("utf-8", "replace").splitlines() if "=" in line)
+
+    old, new = parsed(before), parsed(after)
+    told = [f"{name} changed" for name in sorted(set(old) & set(new)) if old[name] != new[name]]
+    told += [f"{name} added" for name in sorted(set(new) - set(old))] + [f"{name} removed" for name in sorted(set(old) - set(new))]
+    return ", ".join(told) or content_changed(before, after)
 
 
 @dataclass(frozen=True)
@@ -137,15 +191,36 @@ class ManagedFile:
     content: bytes
     ownership: Ownership
     secret: bool = False
+    #: what a plan calls it: file, unit, environment, secret_environment
+    kind: str = "file"
+    #: the name under which people know it, when that is not its path
+    name: str = ""
+    #: where the version before it is, when that is not its path
+    before: str = ""
+    #: why two contents differ
+    explain: Callable[[bytes, bytes], str | None] = content_changed
+    #: whether what runs has to be started anew to see it
+    restarts: bool = True
 
     def difference(self) -> str | None:
-        """``missing``, ``content``, ``owner``, ``mode``, or None when the file is as wanted."""
-        if not os.path.isfile(self.path):
-            return "missing"
-        with open(self.path, "rb") as stream:
-            if stream.read() != self.content:
-                return "content"
-        return self.ownership.difference(self.path)
+        """Why the file has to be written: ``missing``, ``content``, ``owner``, ``mode``; None when it is as wanted."""
+        found = _read(self.path)
+        if found is None:
+            return MISSING
+        return CONTENT if found != self.content else self.ownership.difference(self.path)
+
+    def change(self) -> str | None:
+        """How the file differs from the version before it, in the words of its kind; None when it does not."""
+        path = self.before or self.path
+        found = _read(path)
+        if found is None:
+            return MISSING
+        return self.ownership.difference(path) if found == self.content else self.explain(found, self.content)
+
+    @property
+    def shown(self) -> str:
+        """The name under which people know it."""
+        return self.name or self.path
 
     def apply(self) -> None:
         """Write the file; its directory must exist."""
@@ -154,17 +229,22 @@ class ManagedFile:
 
     def diff(self) -> dict[str, str]:
         """The entry for ``--diff``; of a secret only that it differs."""
-        before = ""
-        if os.path.isfile(self.path):
-            with open(self.path, "rb") as stream:
-                before = HIDDEN if self.secret else stream.read().decode("utf-8", "replace")
+        found = _read(self.before or self.path)
+        before = "" if found is None else HIDDEN if self.secret else found.decode("utf-8", "replace")
         after = "(new content hidden)\n" if self.secret else self.content.decode("utf-8", "replace")
-        return {"before_header": self.path, "after_header": self.path, "before": before, "after": after}
+        return {"before_header": self.shown, "after_header": self.shown, "before": before, "after": after}
 
     def identity(self) -> list[str]:
         """What defines the file, for the fingerprint of its service."""
         digest = hashlib.sha256(self.content).hexdigest()
-        return [self.path, digest, self.ownership.owner, self.ownership.group, self.ownership.mode]
+        return [self.shown, digest, self.ownership.owner, self.ownership.group, self.ownership.mode]
+
+
+def _read(path: str) -> bytes | None:
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as stream:
+        return stream.read()
 
 
 @dataclass(frozen=True)
@@ -177,7 +257,7 @@ class ManagedDirectory:
     def difference(self) -> str | None:
         """``missing``, ``owner``, ``mode``, or None when the directory is as wanted."""
         if not os.path.isdir(self.path):
-            return "missing"
+            return MISSING
         return self.ownership.difference(self.path)
 
     def apply(self) -> None:
@@ -196,7 +276,7 @@ class ManagedLink:
     def difference(self) -> str | None:
         """``missing``, ``target``, or None when the link is as wanted."""
         if not os.path.islink(self.path):
-            return "missing"
+            return MISSING
         return None if os.readlink(self.path) == self.target else "target"
 
     def apply(self) -> None:
@@ -213,12 +293,24 @@ def remove_tree(path: str) -> None:
             os.unlink(path)
 
 
-def file_from_parameters(path: str, given: dict[str, Any], owner: str, group: str) -> ManagedFile:
+def prune_directories(directory: str, keep: int, in_use: str) -> list[str]:
+    """Directories that are beyond the number to keep: the newest stay, and what is in use stays whatever its age.
+
+    :param keep: how many stay, the one in use included.
+    """
+    if not os.path.isdir(directory):
+        return []
+    found = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    others = sorted((path for path in found if path != in_use), key=lambda path: (os.stat(path).st_mtime, path), reverse=True)
+    return others[keep - 1 if in_use in found else keep :]
+
+
+def file_from_parameters(path: str, given: dict[str, Any], owner: str, group: str, name: str = "", before: str = "") -> ManagedFile:
     """A :class:`ManagedFile` from a module's ``files`` entry; a secret one is 0600 unless a mode is given."""
     secret = given.get("secret_content") is not None
     content = given["secret_content"] if secret else given["content"]
     ownership = Ownership(given.get("owner") or owner, given.get("group") or group, given.get("mode") or ("0600" if secret else "0644"))
-    return ManagedFile(path, content.encode(), ownership, secret)
+    return ManagedFile(path, content.encode(), ownership, secret, name=name, before=before)
 
 
 FILE_OPTIONS: dict[str, dict[str, Any]] = {

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.private_llm.platform.plugins.module_utils.health import HEALTH_OPTIONS
+from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths import FILE_OPTIONS
 from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import (
     Backend,
     ServiceFailed,
@@ -17,6 +20,27 @@ from ansible_collections.private_llm.platform.plugins.module_utils.service_trans
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner
 
 NO_SUCH_PROGRAM = 127
+
+# What both modules take; plugins/doc_fragments/service.py describes it.
+SERVICE_OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+    "purge": {"type": "bool", "default": False},
+    "description": {"type": "str", "default": ""},
+    "environment": {"type": "dict", "default": {}},
+    "secret_environment": {"type": "dict", "default": {}, "no_log": True},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": FILE_OPTIONS,
+        "mutually_exclusive": [["content", "secret_content"]],
+        "required_one_of": [["content", "secret_content"]],
+    },
+    "depends_on": {"type": "list", "elements": "str", "default": []},
+    "stop_timeout": {"type": "int", "default": 30},
+    "health": HEALTH_OPTIONS,
+}
 
 
 class ServiceModule(AnsibleModule):
@@ -40,10 +64,17 @@ def runner(module: AnsibleModule) -> Runner:
     return run
 
 
+def refuse(module: AnsibleModule, problems: Sequence[str]) -> None:
+    """End the module when its description cannot work, with everything that is wrong with it."""
+    if problems:
+        module.fail_json(msg=f"{module.params['name']} cannot run as described, and nothing was changed: {'; '.join(problems)}.")
+
+
 def carry_out_and_exit(module: AnsibleModule, backend: Backend, run: Runner) -> None:
     """Take the service to the wanted state and end the module with what was done, or with why it could not be done."""
     try:
-        plan = carry_out(Transaction(backend, run), module.params["state"], module.check_mode)
+        plan = carry_out(Transaction(backend, run), module.params["state"], module.check_mode, module.params["purge"])
+        service = backend.wanted()
     except (ServiceFailed, CommandFailed, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=plan.changed, actions=plan.actions, diff=plan.diff)
+    module.exit_json(changed=plan.changed, actions=plan.actions, diff=plan.diff, unit=service.unit, fingerprint=service.fingerprint)

@@ -4,7 +4,8 @@
 """One service, taken from what runs to what is wanted in one transaction: plan, apply, verify, and the way back.
 
 What runs carries a fingerprint of everything that defines it. Equal fingerprints mean there is nothing to restart, whatever
-happened in between; so a run that died half-way is finished by the next one, and no handler is needed.
+happened in between; so a run that died half-way is finished by the next one, and no handler is needed. A journal keeps the way back
+for the case that the run which finishes the work finds that it cannot be finished.
 """
 
 from __future__ import annotations
@@ -15,24 +16,31 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.private_llm.platform.plugins.module_utils import unit_record
 from ansible_collections.private_llm.platform.plugins.module_utils.health import Health
+from ansible_collections.private_llm.platform.plugins.module_utils.journal import Entry, Journal
 from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths import (
+    HEALTH_CHECK,
     ManagedDirectory,
     ManagedFile,
     ManagedLink,
     Snapshot,
     UnknownOwner,
+    discard_temporary,
     remove_tree,
 )
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner, Systemd, UnitStatus
 
 FINGERPRINT_LENGTH = 32
 STARTS_BEFORE_GIVING_UP = 5
-# How long the service that was put back is watched; starting all over again every few seconds shows within it.
+# How long a service without a health check is watched after it was put back; starting over again every few seconds shows within it.
 SECONDS_TO_SETTLE = 30
+# What of a plan makes a restart necessary, in the words of its actions.
+DEFINING_KINDS = ("image", "file", "link", "environment", "secret_environment", "unit")
 
 
 def fingerprint(parts: Any) -> str:
@@ -42,32 +50,41 @@ def fingerprint(parts: Any) -> str:
 
 @dataclass(frozen=True)
 class Service:
-    """What a service is to look like on its host. ``unit`` is what is started; ``units`` are all unit files' names."""
+    """What a service is to look like on its host. ``unit`` is what is started; its files are what starting it takes."""
 
     unit: str
     fingerprint: str
+    #: written first; where they lie apart from what runs, nothing notices
     files: tuple[ManagedFile, ...]
+    #: written last: from here on a start gives the new service
+    unit_files: tuple[ManagedFile, ...]
     directories: tuple[ManagedDirectory, ...] = ()
     links: tuple[ManagedLink, ...] = ()
     health: Health | None = None
+    #: differences to what is there that no path of the new definition shows, such as a file that is wanted no longer
+    changes: tuple[str, ...] = ()
     #: units that a stop has to reach too (a socket's service)
     companions: tuple[str, ...] = ()
     #: directories removed with the service
     owned_directories: tuple[str, ...] = ()
-    #: whether the unit is enabled and disabled by us
-    enable: bool = True
+    #: data of the service, removed only when that is asked for
+    data_directories: tuple[str, ...] = ()
+
+    @property
+    def all_files(self) -> tuple[ManagedFile, ...]:
+        """Every file, in the order in which they are written."""
+        return (*self.files, *self.unit_files)
+
+    @property
+    def owned_paths(self) -> list[str]:
+        """What goes when the service goes; what lies in a directory that goes is not named."""
+        paths = [f.path for f in self.all_files if f.restarts] + [link.path for link in self.links]
+        inside = tuple(f"{directory}/" for directory in self.owned_directories)
+        return [path for path in paths if not path.startswith(inside)] + list(self.owned_directories)
 
 
 class Backend(ABC):
     """What differs between a container and a native program."""
-
-    @abstractmethod
-    def preparations(self) -> list[tuple[str, str]]:
-        """What has to be there before anything is stopped and is not: (kind, what), such as an image or a network."""
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Bring the missing preparations about. Nothing that runs may be disturbed."""
 
     @abstractmethod
     def wanted(self) -> Service:
@@ -78,16 +95,45 @@ class Backend(ABC):
         """The fingerprint that what runs carries, or None when nothing runs."""
 
     @abstractmethod
-    def obstacles(self) -> Sequence[str]:
-        """What of this host keeps the service from starting, such as a stranger on its port."""
-
-    @abstractmethod
     def log_lines(self) -> Sequence[str]:
         """The last lines that the service wrote."""
 
     @abstractmethod
     def look_further(self) -> Sequence[str]:
         """Commands that show more."""
+
+    def preparations(self) -> list[tuple[str, str]]:
+        """What has to be there before anything is stopped and is not: (kind, what), such as an image or a network."""
+        return []
+
+    def prepare(self) -> None:  # noqa: B027 - not every kind of service has something to prepare
+        """Bring the missing preparations about. Nothing that runs may be disturbed."""
+
+    def refusals(self) -> Sequence[str]:
+        """What contradicts this host, whatever runs now, such as a port that another service has."""
+        return ()
+
+    def obstacles(self) -> Sequence[str]:
+        """What of this host keeps the service from starting now, such as a stranger on its port."""
+        return ()
+
+    def due_jobs(self) -> Sequence[str]:
+        """Jobs that have to run to their end before the service may be started anew, each with its reason."""
+        return ()
+
+    def run_jobs(self) -> None:  # noqa: B027 - not every kind of service has jobs
+        """Run the due jobs. :raises CommandFailed: when one fails; nothing that runs was disturbed."""
+
+    def leftovers(self, failed: bool) -> Sequence[str]:
+        """Paths that nothing needs once the wanted definition works or, if it failed, once the one before is back."""
+        return ()
+
+    def superfluous(self) -> Sequence[str]:
+        """What a purge takes away beside the service's own paths, such as a network that nobody uses."""
+        return ()
+
+    def purge(self) -> None:  # noqa: B027 - not every kind of service has more
+        """Take away what :meth:`superfluous` names."""
 
 
 class ServiceFailed(Exception):
@@ -103,7 +149,9 @@ class Plan:
     files: list[ManagedFile] = field(default_factory=list)
     directories: list[ManagedDirectory] = field(default_factory=list)
     links: list[ManagedLink] = field(default_factory=list)
-    prepare: bool = False
+    #: actions of preparations, which a plan that is made anew afterwards does not show any more
+    preparations: list[str] = field(default_factory=list)
+    jobs: bool = False
     enable: bool = False
     restart: bool = False
 
@@ -111,6 +159,17 @@ class Plan:
     def changed(self) -> bool:
         """Whether anything is to be done."""
         return bool(self.actions)
+
+    @property
+    def touched_by_others(self) -> bool:
+        """Whether something that the running program has read differs on disk."""
+        return bool(self.links) or any(f.restarts and f.change() not in (None, HEALTH_CHECK) for f in self.files)
+
+    @property
+    def changed_kinds(self) -> list[str]:
+        """Which parts of the definition differ, each once."""
+        kinds = [action.split(":", 1)[0] for action in self.actions]
+        return [kind for kind in DEFINING_KINDS if kind in kinds]
 
 
 class Transaction:
@@ -120,6 +179,12 @@ class Transaction:
         self._backend = backend
         self._run = run
         self._systemd = Systemd(run)
+        #: whether what runs has felt anything of the change
+        self._disturbed = False
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keeps a second run at the same service waiting until this one is done."""
+        return Journal(self._backend.wanted().unit).lock()
 
     # -- plan ---------------------------------------------------------------------------------------------------------
 
@@ -129,23 +194,31 @@ class Transaction:
         :raises ServiceFailed: when something of this host keeps the service from starting.
         """
         service = self._backend.wanted()
-        plan = Plan()
-        for kind, what in self._backend.preparations():
-            plan.prepare = True
-            plan.actions.append(f"{kind}: {what} (missing)")
+        self._refuse(service, self._backend.refusals())
+        plan = Plan(preparations=[f"{kind}: {what} (missing)" for kind, what in self._backend.preparations()])
+        plan.actions += [*plan.preparations, *service.changes]
         self._plan_paths(service, plan)
+        jobs = self._backend.due_jobs()
+        plan.jobs = bool(jobs)
+        plan.actions += jobs
         status = self._systemd.status(service.unit)
-        if service.enable and not status.is_enabled:
+        if not status.is_enabled:
             plan.enable = True
-            plan.actions.append(f"unit: {service.unit} (not enabled)")
+            plan.actions.append(f"enable: {service.unit} (not started at boot)")
         reason = self._restart_reason(service, status, plan)
         if reason:
-            obstacles = self._backend.obstacles()
-            if obstacles:
-                raise ServiceFailed(f"{service.unit} was not touched: {' '.join(obstacles)}")
+            self._refuse(service, self._backend.obstacles())
             plan.restart = True
             plan.actions.append(f"restart: {service.unit} ({reason})")
+        plan.actions += [f"tidy: {path} (left over)" for path in self._backend.leftovers(failed=False)]
+        if Journal(service.unit).read() is not None:
+            plan.actions.append(f"finish: {service.unit} (an earlier run was interrupted)")
         return plan
+
+    @staticmethod
+    def _refuse(service: Service, sentences: Sequence[str]) -> None:
+        if sentences:
+            raise ServiceFailed(f"{service.unit} was not touched: {' '.join(sentences)}")
 
     @staticmethod
     def _plan_paths(service: Service, plan: Plan) -> None:
@@ -154,12 +227,14 @@ class Transaction:
             if why:
                 plan.directories.append(directory)
                 plan.actions.append(f"directory: {directory.path} ({why})")
-        for file in service.files:
-            why = file.difference()
+        for file in service.all_files:
+            if not file.difference():
+                continue
+            plan.files.append(file)
+            why = file.change()
             if why:
-                plan.files.append(file)
-                plan.actions.append(f"file: {file.path} ({why})")
-                if why in ("missing", "content"):
+                plan.actions.append(f"{file.kind}: {file.shown} ({why})")
+                if why not in ("owner", "mode"):
                     plan.diff.append(file.diff())
         for link in service.links:
             why = link.difference()
@@ -174,23 +249,26 @@ class Transaction:
         if running is None:
             return "what runs was not started by this collection"
         if running != service.fingerprint:
-            return "what runs differs from what is wanted"
-        if plan.files or plan.links:
+            kinds = plan.changed_kinds
+            return f"changed: {', '.join(kinds)}" if kinds else "what runs differs from what is wanted"
+        if plan.touched_by_others:
             return "its files were changed by somebody else"
         return "systemd has an old version of its unit" if status.needs_reload else None
 
-    def plan_stopped(self, absent: bool) -> Plan:
-        """What is to be done so that the service does not run (and, if absent, leaves nothing but its data)."""
+    def plan_stopped(self, absent: bool, purge: bool = False) -> Plan:
+        """What is to be done so that the service does not run; if absent, leaves nothing but its data; with purge, not even that."""
         service = self._backend.wanted()
         plan = Plan()
         status = self._systemd.status(service.unit)
         if status.is_active or status.active == "failed":
             plan.actions.append(f"stop: {service.unit} (running)")
-        if service.enable and status.is_enabled:
-            plan.actions.append(f"unit: {service.unit} (enabled)")
+        if status.is_enabled:
+            plan.actions.append(f"disable: {service.unit} (started at boot)")
         if absent:
-            owned = [f.path for f in service.files] + [link.path for link in service.links] + list(service.owned_directories)
-            plan.actions += [f"remove: {path} (present)" for path in owned if os.path.lexists(path)]
+            plan.actions += [f"remove: {path} (present)" for path in service.owned_paths if os.path.lexists(path)]
+        if purge:
+            plan.actions += [f"remove: {path} (data)" for path in service.data_directories if os.path.lexists(path)]
+            plan.actions += [f"remove: {what}" for what in self._backend.superfluous()]
         return plan
 
     # -- apply --------------------------------------------------------------------------------------------------------
@@ -200,9 +278,9 @@ class Transaction:
 
         :raises ServiceFailed: when the service does not become healthy; then what was there before runs again.
         """
-        if plan.prepare:
+        if plan.preparations:
+            prepared = plan.preparations
             self._backend.prepare()
-            prepared = [action for action in plan.actions if action.endswith("(missing)") and not action.startswith(("file:", "directory:", "link:"))]
             plan = self.plan_started()
             plan.actions = prepared + plan.actions
         service = self._backend.wanted()
@@ -210,57 +288,92 @@ class Transaction:
             self._verify_unchanged(service)
             return plan
         status = self._systemd.status(service.unit)
-        before = [Snapshot.take(path) for path in [f.path for f in plan.files] + [link.path for link in plan.links]]
-        was_running = status.is_active
+        paths = [f.path for f in plan.files] + [link.path for link in plan.links]
+        journal = Journal(service.unit)
         try:
-            self._write(service, plan)
-            if plan.restart:
-                self._systemd.restart(service.unit)
+            entry = journal.begin(paths, status.is_active, status.is_enabled)
+        except OSError as error:
+            raise ServiceFailed(f"{service.unit} was not touched: its way back cannot be written down: {error}") from error
+        try:
+            self._stage(service, plan)
+            if plan.jobs:
+                self._backend.run_jobs()
+            self._commit(service, plan)
             self._verify(service)
         except (CommandFailed, ServiceFailed, OSError) as error:  # OSError: a disk that is full, a path that is a directory
-            raise ServiceFailed(self._go_back(service, before, was_running, str(error))) from error
+            raise ServiceFailed(self._go_back(service, entry, str(error))) from error
+        self._forget(journal, entry)
+        self._tidy(failed=False)
         return plan
 
-    def _write(self, service: Service, plan: Plan) -> None:
-        if plan.restart and service.unit.endswith(".socket") and self._systemd.status(service.unit).is_active:
+    def _tidy(self, failed: bool) -> None:
+        for path in self._backend.leftovers(failed):
+            remove_tree(path)
+
+    @staticmethod
+    def _forget(journal: Journal, entry: Entry) -> None:
+        for snapshot in entry.snapshots:
+            discard_temporary(snapshot.path)
+        journal.end()
+
+    def _stage(self, service: Service, plan: Plan) -> None:
+        """Write everything but the unit."""
+        if plan.restart and service.companions:
             # A socket carries no fingerprint: it is stopped before its file changes, so that an interrupted run shows.
+            self._disturbed = True
             self._stop(service)
         try:
             for directory in plan.directories:
                 directory.apply()
             for file in plan.files:
-                os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
-                file.apply()
+                if file in service.files:
+                    self._write(file)
             for link in plan.links:
                 os.makedirs(os.path.dirname(link.path), mode=0o755, exist_ok=True)
                 link.apply()
         except UnknownOwner as error:
             raise CommandFailed(f"cannot set an owner: {error}; create that user first") from error
-        if plan.files or self._systemd.status(service.unit).needs_reload:
+
+    @staticmethod
+    def _write(file: ManagedFile) -> None:
+        os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
+        file.apply()
+
+    def _commit(self, service: Service, plan: Plan) -> None:
+        """Write the unit and start it."""
+        for file in plan.files:
+            if file in service.unit_files:
+                self._write(file)
+        if any(f in service.unit_files for f in plan.files) or self._systemd.status(service.unit).needs_reload:
             self._systemd.reload()
         if plan.enable:
             self._systemd.enable(service.unit)
+        if plan.restart:
+            self._disturbed = True
+            self._systemd.restart(service.unit)
 
     def _verify(self, service: Service) -> None:
         first = self._systemd.status(service.unit).restarts
+        answer = self._not_active(service.unit) if service.health is None else self._answer(service.unit, service.health, first)
+        if answer is not None:
+            raise ServiceFailed(answer)
 
-        def not_ours() -> str | None:
-            # Whatever answers the health check must be this unit, not a stranger on its port.
-            active = self._systemd.status(service.unit).active
-            return None if active == "active" else f"the unit is {active}"
+    def _answer(self, unit: str, health: Health, first: int) -> str | None:
+        """Wait for health. Whatever answers must be this unit, not a stranger on its port."""
 
         def given_up() -> str | None:
-            status = self._systemd.status(service.unit)
+            status = self._systemd.status(unit)
             if status.active == "failed":
                 return "the unit has failed"
             if status.restarts - first >= STARTS_BEFORE_GIVING_UP:
                 return f"the unit ended and was started again {status.restarts - first} times"
             return None
 
-        health = service.health
-        answer = not_ours() if health is None else health.wait(lambda: not_ours() or health.probe(self._run), given_up)
-        if answer is not None:
-            raise ServiceFailed(answer)
+        return health.wait(lambda: self._not_active(unit) or health.probe(self._run), given_up)
+
+    def _not_active(self, unit: str) -> str | None:
+        active = self._systemd.status(unit).active
+        return None if active == "active" else f"the unit is {active}"
 
     def _verify_unchanged(self, service: Service) -> None:
         try:
@@ -269,42 +382,68 @@ class Transaction:
             outcome = f"Nothing was changed, and nothing differs from what is wanted: try 'systemctl restart {service.unit}'"
             raise ServiceFailed(self._explained(service, str(error), outcome, list(self._backend.log_lines()))) from error
 
-    def _go_back(self, service: Service, before: Sequence[Snapshot], was_running: bool, why: str) -> str:
+    # -- the way back -------------------------------------------------------------------------------------------------
+
+    def _go_back(self, service: Service, entry: Entry, why: str) -> str:
         lines = list(self._backend.log_lines())
         try:
-            outcome = self._put_back(service, before, was_running)
+            outcome = self._put_back(service, entry)
         except (CommandFailed, OSError) as error:
-            outcome = f"The way back failed too: {error}"
+            outcome = f"The way back failed too: {error}; run again once that is mended, the way back is kept"
+        else:
+            self._forget(Journal(service.unit), entry)
         return self._explained(service, why, outcome, lines)
 
-    def _put_back(self, service: Service, before: Sequence[Snapshot], was_running: bool) -> str:
+    def _put_back(self, service: Service, entry: Entry) -> str:
         """Make files and unit what they were, and let the service run if it ran. Returns how that went, as a sentence."""
-        unit_is_new = any(s.path.endswith("/" + service.unit) and s.content is None and s.link is None for s in before)
-        if unit_is_new or not was_running:
+        unit_is_new = any(s.was_missing and os.path.basename(s.path) == service.unit for s in entry.snapshots)
+        disturbed = self._disturbed or entry.inherited
+        if unit_is_new or disturbed:
+            # By its own unit, which knows how long this program may take; the one before may be more patient.
             self._stop(service)
-        if unit_is_new and service.enable:
+        if not entry.enabled and self._systemd.status(service.unit).is_enabled:
             self._systemd.disable(service.unit)
-        for snapshot in before:
-            # What was not reached is left alone: on a full disk it could not be written again.
-            if Snapshot.take(snapshot.path) != snapshot:
-                snapshot.put_back()
+        self._put_back_paths(entry)
         self._systemd.reload()
         if unit_is_new:
+            self._remove_owned(service)
             return "Nothing of it was left behind"
-        if not was_running:
+        self._tidy(failed=True)
+        if not disturbed:
+            return "What was there before was put back; what runs was not touched"
+        if not entry.running:
             return "What was there before was put back; it did not run before and does not now"
         self._systemd.restart(service.unit)
-        answer = self._settled(service)
+        answer = self._settled(service, entry)
         return "What was there before was put back and runs again" if answer is None else f"What was there before was put back, but {answer}"
 
-    def _settled(self, service: Service) -> str | None:
-        """Why the service that was put back is not well; None when it is. Its own health check is not known: the unit has to stay up."""
+    @staticmethod
+    def _put_back_paths(entry: Entry) -> None:
+        # First what was not there: on a full disk its room is needed by the rest. What was not reached is left alone.
+        for snapshot in sorted(entry.snapshots, key=lambda s: not s.was_missing):
+            if Snapshot.take(snapshot.path) != snapshot:
+                snapshot.put_back()
+
+    @staticmethod
+    def _remove_owned(service: Service) -> None:
+        for path in service.owned_directories:
+            remove_tree(path)
+
+    def _settled(self, service: Service, entry: Entry) -> str | None:
+        """Why the service that was put back is not well; None when it is. Without a health check of its own the unit has to stay up."""
         first = self._systemd.status(service.unit).restarts
+        texts = [entry.content_of(file.path) for file in service.unit_files]
+        if all(text is None for text in texts):
+            # Only other files were changed: the unit, and with it the health check, is the one that was there.
+            health = service.health
+        else:
+            health = next(filter(None, (Health.from_text(unit_record.parse((t or b"").decode()).health) for t in texts)), None)
+        if health is not None:
+            return self._answer(service.unit, health, first)
         deadline = time.monotonic() + SECONDS_TO_SETTLE
         while True:
             status = self._systemd.status(service.unit)
-            healthy = service.health is not None and service.health.probe(self._run) is None
-            if status.active == "active" and (healthy or time.monotonic() >= deadline):
+            if status.active == "active" and time.monotonic() >= deadline:
                 return None
             if status.active == "failed" or status.restarts - first >= STARTS_BEFORE_GIVING_UP or time.monotonic() >= deadline:
                 return f"its unit is {status.active} after {status.restarts - first} further starts"
@@ -315,29 +454,37 @@ class Transaction:
         further = " ; ".join(self._backend.look_further())
         return f"{service.unit}: {why}. {outcome}.\nIts last log lines:\n{log}\nTo look further: {further}"
 
+    # -- stopped and absent -------------------------------------------------------------------------------------------
+
     def _stop(self, service: Service) -> None:
         for unit in (service.unit, *service.companions):
             if self._systemd.status(unit).load != "not-found":
                 self._systemd.stop(unit)
 
-    def apply_stopped(self, absent: bool) -> None:
-        """Stop and disable the service; if absent, remove its files, never its data."""
+    def apply_stopped(self, absent: bool, purge: bool = False) -> None:
+        """Stop and disable the service; if absent, remove its files; with purge, its data too."""
         service = self._backend.wanted()
         self._stop(service)
-        if service.enable and self._systemd.status(service.unit).is_enabled:
+        if self._systemd.status(service.unit).is_enabled:
             self._systemd.disable(service.unit)
         if absent:
-            for path in [f.path for f in service.files] + [link.path for link in service.links] + list(service.owned_directories):
+            for path in [*service.owned_paths, *(service.data_directories if purge else ())]:
                 remove_tree(path)
             self._systemd.reload()
+        if purge:
+            self._backend.purge()
+        Journal(service.unit).end()
 
 
-def carry_out(transaction: Transaction, state: str, check_mode: bool) -> Plan:
+def carry_out(transaction: Transaction, state: str, check_mode: bool, purge: bool = False) -> Plan:
     """Plan for a state and, unless only asked to predict, apply it. :raises ServiceFailed: see :meth:`Transaction.apply_started`."""
-    if state == "started":
-        plan = transaction.plan_started()
-        return plan if check_mode else transaction.apply_started(plan)
-    plan = transaction.plan_stopped(absent=state == "absent")
-    if plan.changed and not check_mode:
-        transaction.apply_stopped(absent=state == "absent")
-    return plan
+    absent = state == "absent"
+    if check_mode:
+        return transaction.plan_started() if state == "started" else transaction.plan_stopped(absent, purge)
+    with transaction.alone():
+        if state == "started":
+            return transaction.apply_started(transaction.plan_started())
+        plan = transaction.plan_stopped(absent, purge)
+        if plan.changed:
+            transaction.apply_stopped(absent, purge)
+        return plan

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -55,9 +57,9 @@ def environment_file(variables: Mapping[str, str]) -> bytes:
     return "".join(f"{name}={quoted(variables[name])}\n" for name in sorted(variables)).encode()
 
 
-def render(sections: Mapping[str, Mapping[str, str | Sequence[str] | bool | int]]) -> str:
+def render(sections: Mapping[str, Mapping[str, str | Sequence[str] | bool | int]], header: str = HEADER) -> str:
     """The text of a unit; a list gives one line an entry, an empty section is left out."""
-    lines: list[str] = [HEADER]
+    lines: list[str] = [header]
     for section, directives in sections.items():
         if not directives:
             continue
@@ -69,6 +71,11 @@ def render(sections: Mapping[str, Mapping[str, str | Sequence[str] | bool | int]
                 lines.append(f"{name}={text}\n")
         lines.append("\n")
     return "".join(lines).rstrip("\n") + "\n"
+
+
+def enabled_units(directory: str) -> set[str]:
+    """Names of the services that are started at boot because of a link below a directory of units."""
+    return {os.path.basename(path) for path in glob.glob(f"{directory}/*.wants/*.service")}
 
 
 @dataclass(frozen=True)

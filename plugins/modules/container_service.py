@@ -14,10 +14,16 @@ description:
   - What runs carries a fingerprint of its whole definition. Equal fingerprints mean there is nothing to do; a different one leads to exactly one restart.
     An interrupted run is therefore finished by the next one, and no handler is needed.
   - The image is on the host before anything is stopped. The unit itself never pulls, so the host boots without a network.
-  - After a restart the module waits for the service's own health check. When it fails, the previous files and unit are put back and started.
+  - Everything new is written beside what runs, and the unit is replaced last. So a run that is killed, or a host that loses power, leaves a
+    service that starts, and the next run finishes the work.
+  - After a restart the module waits for the service's own health check. When it fails, the previous unit with its image and files is put back,
+    started and waited for.
   - Safe by default. All capabilities are dropped, no new privileges can be gained, the root file system is read-only,
     and every published port has to name its address.
   - A description that cannot work, or would work in a way that nobody asked for, is refused before anything is changed, with all its problems at once.
+  - A file belongs to the user of O(user) unless it names another owner.
+extends_documentation_fragment:
+  - private_llm.platform.service
 author:
   - Private LLM Platform team (@private-llm)
 attributes:
@@ -28,25 +34,11 @@ attributes:
     description: Shows units and files; of secrets only that they differ.
     support: full
 options:
-  name:
-    description: Name of the service; the unit is called NAME.service and the container NAME.
-    type: str
-    required: true
-  state:
-    description:
-      - V(started) runs the service now and at boot.
-      - V(stopped) keeps unit and files, but neither runs nor starts it at boot.
-      - V(absent) removes unit and files. Directories in O(volumes) are data and stay.
-    type: str
-    choices: [started, stopped, absent]
-    default: started
   image:
-    description: Image to run, with registry and tag. Required for O(state=started) and O(state=stopped).
+    description:
+      - Image to run, with registry and tag or digest. Required for O(state=started).
+      - What is on the host under this name is taken; it is fetched when nothing is. What runs is always named by its digest.
     type: str
-  description:
-    description: One line for C(systemctl status).
-    type: str
-    default: ""
   command:
     description: Arguments that replace the image's own command.
     type: list
@@ -55,39 +47,6 @@ options:
   entrypoint:
     description: Program that replaces the image's own entry point.
     type: str
-  environment:
-    description: Environment variables that may be seen by anybody on the host.
-    type: dict
-    default: {}
-  secret_environment:
-    description: Environment variables whose values are secret. They are kept in a file with mode V(0600).
-    type: dict
-    default: {}
-  files:
-    description: Files that the container sees, each with its whole content.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: Where the container sees the file.
-        type: path
-        required: true
-      content:
-        description: The file's content, when it is not secret.
-        type: str
-      secret_content:
-        description: The file's content, when it is secret.
-        type: str
-      mode:
-        description: Octal mode; V(0644), or V(0600) for a secret file, when not given.
-        type: str
-      owner:
-        description: User (name or number) that owns the file; the user of O(user) when not given.
-        type: str
-      group:
-        description: Group (name or number) of the file; the group of O(user) when not given.
-        type: str
   volumes:
     description: Directories of the host that the container sees.
     type: list
@@ -184,300 +143,175 @@ options:
     description: Host names and their addresses, known inside the container.
     type: dict
     default: {}
-  after:
-    description: Units that are started before this one when both are to be started.
-    type: list
-    elements: str
-    default: []
-  stop_timeout:
-    description: Seconds that the program is given to end by itself.
-    type: int
-    default: 30
-  health:
-    description: How the service shows that it is well. Without it a running process is enough.
+  labels:
+    description:
+      - Labels of the container. Each line that its program logs carries them into the journal as well, in capitals with C(_) for other characters.
     type: dict
+    default: {}
+  jobs:
+    description:
+      - Programs of the image, such as a database migration, that run to their end before the service is started anew, in this order. They see
+        the files, variables, volumes and networks of the service.
+      - Each runs once for an image and its input; input is everything that the job sees of files and variables, and its own description.
+      - When one fails, the task fails and the service that runs was not touched.
+    type: list
+    elements: dict
+    default: []
     suboptions:
-      http:
-        description: URL that is asked from the host.
+      name:
+        description: Name of the job; its container is called NAME-JOB.
         type: str
-      tcp:
-        description: HOST:PORT that has to accept a connection.
-        type: str
-      exec:
-        description: Command that has to succeed inside the container.
+        required: true
+      command:
+        description: Arguments for the entry point.
         type: list
         elements: str
-      status:
-        description: HTTP status that O(health.http) has to answer with.
-        type: int
-        default: 200
-      interval:
-        description: Seconds between two attempts.
-        type: float
-        default: 1.0
+        default: []
+      entrypoint:
+        description: Program that replaces the image's own entry point.
+        type: str
+      environment:
+        description: Further environment variables, none of them secret.
+        type: dict
+        default: {}
       timeout:
-        description: Seconds until the service counts as failed.
+        description: Seconds that the job may take.
         type: int
-        default: 60
+        default: 600
 seealso:
   - module: private_llm.platform.native_service
 """
 
 EXAMPLES = r"""
-- name: Run a web server that only this host can reach
+- name: Run a database that only this host can reach
   private_llm.platform.container_service:
-    name: status-page
-    image: docker.io/library/nginx:1.29
-    publish: ["127.0.0.1:8081:80"]
+    name: inventory-db
+    image: docker.io/library/postgres:17-trixie
+    user: "999:999"
+    publish: ["127.0.0.1:5499:5432"]
     networks:
-      - name: web
-    tmpfs: [/var/cache/nginx, /run]
+      - name: inventory
+        internal: false
+    environment:
+      POSTGRES_PASSWORD_FILE: /run/secrets/password
     files:
-      - path: /usr/share/nginx/html/index.html
-        content: "It works.\n"
+      - path: /run/secrets/password
+        secret_content: "{{ inventory_db_password }}"
+    volumes:
+      - source: /var/lib/inventory-db
+        target: /var/lib/postgresql/data
+        mode: "0700"
+    tmpfs: [/tmp, /run/postgresql]
+    memory: 512m
+    labels:
+      team: stock
+    stop_timeout: 120
     health:
-      http: http://127.0.0.1:8081/
+      exec: [pg_isready, --host=127.0.0.1, --username=postgres]
 
-- name: Take the service away, with its unit and files
+- name: Change the database's schema once for each image and input, then run what uses it
   private_llm.platform.container_service:
-    name: status-page
+    name: inventory-report
+    image: docker.io/library/postgres:17-trixie
+    user: "999:999"
+    entrypoint: /bin/sleep
+    command: [infinity]
+    networks:
+      - name: inventory
+    secret_environment:
+      PGPASSWORD: "{{ inventory_db_password }}"
+    jobs:
+      - name: migrate
+        entrypoint: /usr/bin/psql
+        command: [--host=inventory-db, --username=postgres, --command, CREATE TABLE IF NOT EXISTS parts (name text)]
+    depends_on: [inventory-db.service]
+    stop_timeout: 1
+
+- name: Take the services away, with unit and files
+  private_llm.platform.container_service:
+    name: inventory-report
     state: absent
+
+- name: Take the database away with its data
+  private_llm.platform.container_service:
+    name: inventory-db
+    state: absent
+    purge: true
+    volumes:
+      - source: /var/lib/inventory-db
+        target: /var/lib/postgresql/data
+        mode: "0700"
+    networks:
+      - name: inventory
 """
 
 RETURN = r"""
 actions:
-  description: What was done (or, in check mode, would be done), each with its reason.
-  returned: always
+  description:
+    - What was done (or, in check mode, would be done), each as C(KIND) C(:) what, and why in brackets.
+    - Kinds are C(image), C(network), C(directory), C(file), C(environment), C(secret_environment), C(unit), C(job), C(enable), C(restart), C(finish),
+      C(stop), C(disable) and C(remove).
+  returned: success
   type: list
   elements: str
-  sample: ["file: /etc/private-llm/web/files/etc/web.conf (content)", "restart: web.service (what runs differs from what is wanted)"]
+  sample: ["file: /etc/web.conf (content)", "environment: web (COLOUR changed)", "restart: web.service (changed: file, environment)"]
+unit:
+  description: Name of the unit.
+  returned: success
+  type: str
+  sample: web.service
+fingerprint:
+  description: Hash of the definition, which the running container carries as its label C(private_llm.platform.fingerprint).
+  returned: success
+  type: str
+  sample: 0123456789abcdef0123456789abcdef
 """
 
-import os
-from collections.abc import Sequence
-from typing import Any
-
-from ansible_collections.private_llm.platform.plugins.module_utils import container_checks, docker_cli
-from ansible_collections.private_llm.platform.plugins.module_utils.docker_cli import Container, DockerCli, Mount, Network
-from ansible_collections.private_llm.platform.plugins.module_utils.health import HEALTH_OPTIONS, Health
-from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths import (
-    FILE_OPTIONS,
-    ManagedDirectory,
-    ManagedFile,
-    Ownership,
-    file_from_parameters,
-    split_owner,
-)
-from ansible_collections.private_llm.platform.plugins.module_utils.port_users import is_own, port_users, taken
-from ansible_collections.private_llm.platform.plugins.module_utils.service_module import ServiceModule, carry_out_and_exit, runner
-from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import Backend, Service, fingerprint
-from ansible_collections.private_llm.platform.plugins.module_utils.systemd import (
-    UNIT_DIRECTORY,
-    CommandFailed,
-    Runner,
-    UnitStatus,
-    command_line,
-    render,
+from ansible_collections.private_llm.platform.plugins.module_utils import container_checks
+from ansible_collections.private_llm.platform.plugins.module_utils.container_backend import ContainerBackend
+from ansible_collections.private_llm.platform.plugins.module_utils.docker_cli import DockerCli
+from ansible_collections.private_llm.platform.plugins.module_utils.service_module import (
+    SERVICE_OPTIONS,
+    ServiceModule,
+    carry_out_and_exit,
+    refuse,
+    runner,
 )
 
-CONFIGURATION_DIRECTORY = "/etc/private-llm"
-START_SECONDS = 120
-STOP_MARGIN_SECONDS = 20
-LOG_LINES = 20
-
-
-class ContainerBackend(Backend):
-    """A container in Docker under systemd."""
-
-    def __init__(self, parameters: dict[str, Any], run: Runner) -> None:
-        self._given = parameters
-        self._name: str = parameters["name"]
-        self._docker = DockerCli(run)
-        self._run = run
-        self._networks = [Network(**network) for network in parameters["networks"]]
-        self._home = f"{CONFIGURATION_DIRECTORY}/{self._name}"
-        self._unit_path = f"{UNIT_DIRECTORY}/{self._name}.service"
-
-    def preparations(self) -> list[tuple[str, str]]:
-        missing = []
-        if self._given["image"] and self._docker.image_reference(self._given["image"]) is None:
-            missing.append(("image", self._given["image"]))
-        for network in self._networks:
-            found = self._docker.network(network.name)
-            if found is None:
-                missing.append(("network", network.name))
-                continue
-            conflict = network.conflict(found)
-            if conflict:
-                raise CommandFailed(
-                    f"network {network.name} is not as wanted: {conflict}; stop what uses it, "
-                    f"remove it with 'docker network rm {network.name}' and run again"
-                )
-        return missing
-
-    def prepare(self) -> None:
-        for kind, what in self.preparations():
-            if kind == "image":
-                self._docker.pull(what)
-            else:
-                self._docker.create_network(next(network for network in self._networks if network.name == what))
-
-    def _files(self) -> list[ManagedFile]:
-        owner, group = split_owner(self._given["user"])
-        files = [file_from_parameters(f"{self._home}/files{f['path']}", f, owner, group) for f in self._given["files"]]
-        root = Ownership("0", "0", "0600")
-        for kind in ("environment", "secret_environment"):
-            if self._given[kind]:
-                content = docker_cli.environment_file({k: str(v) for k, v in self._given[kind].items()})
-                files.append(ManagedFile(f"{self._home}/{kind}", content, root, secret=kind == "secret_environment"))
-        return files
-
-    def _directories(self) -> list[ManagedDirectory]:
-        owner, group = split_owner(self._given["user"])
-        return [
-            ManagedDirectory(volume["source"], Ownership(volume["owner"] or owner, volume["group"] or group, volume["mode"]))
-            for volume in self._given["volumes"]
-            if volume["mode"]
-        ]
-
-    def _container(self, image: str) -> Container:
-        given = self._given
-        mounts = [Mount(f"{self._home}/files{f['path']}", f["path"], read_only=True) for f in given["files"]]
-        mounts += [Mount(v["source"], v["target"], v["read_only"]) for v in given["volumes"]]
-        return Container(
-            name=self._name,
-            image=image,
-            command=given["command"],
-            entrypoint=given["entrypoint"],
-            environment_files=[f"{self._home}/{kind}" for kind in ("environment", "secret_environment") if given[kind]],
-            mounts=mounts,
-            networks=[network.name for network in self._networks],
-            publish=given["publish"],
-            user=given["user"],
-            capabilities=given["capabilities"],
-            devices=given["devices"],
-            read_only=given["read_only"],
-            tmpfs=given["tmpfs"],
-            memory=given["memory"],
-            cpus=given["cpus"],
-            pids=given["pids"],
-            ulimits=given["ulimits"],
-            extra_hosts=given["extra_hosts"],
-        )
-
-    def _unit(self, image: str, label: str) -> str:
-        given = self._given
-        docker = docker_cli.DOCKER
-        starting = [
-            command_line([docker, "rm", "--force", self._name], prefix="-"),
-            command_line(self._container(image).create_arguments(image, label)),
-            *(command_line([docker, "network", "connect", network.name, self._name]) for network in self._networks[1:]),
-            command_line([docker, "start", self._name]),
-        ]
-        return render(
-            {
-                "Unit": {
-                    "Description": given["description"] or f"Container {self._name}",
-                    "Wants": "network-online.target",
-                    "Requires": "docker.service",
-                    "PartOf": "docker.service",
-                    "After": " ".join(["docker.service", "network-online.target", *given["after"]]),
-                    "StartLimitIntervalSec": 0,
-                },
-                "Service": {
-                    "Type": "exec",
-                    "ExecStartPre": starting,
-                    # Waiting instead of attaching: output reaches the journal once, by Docker's driver; what the engine refuses, by this unit.
-                    "ExecStart": command_line(["/bin/sh", "-c", f'exit "$({docker} wait {self._name})"']),
-                    "ExecStop": command_line([docker, "stop", "-t", str(given["stop_timeout"]), self._name]),
-                    "ExecStopPost": command_line([docker, "rm", "--force", self._name], prefix="-"),
-                    "Restart": "always",
-                    "RestartSec": 2,
-                    "SuccessExitStatus": "0 130 137 143",
-                    "TimeoutStartSec": START_SECONDS,
-                    "TimeoutStopSec": given["stop_timeout"] + STOP_MARGIN_SECONDS,
-                },
-                "Install": {"WantedBy": "multi-user.target"},
-            }
-        )
-
-    def wanted(self) -> Service:
-        image = self._given["image"] or ""
-        exact = (self._docker.image_reference(image) if image else None) or image
-        files = self._files()
-        label = fingerprint([self._unit(exact, ""), [f.identity() for f in files], [vars(network) for network in self._networks]])
-        unit = ManagedFile(self._unit_path, self._unit(exact, label).encode(), Ownership("0", "0", "0644"))
-        return Service(
-            unit=f"{self._name}.service",
-            fingerprint=label,
-            files=(*files, unit),
-            directories=(
-                ManagedDirectory(CONFIGURATION_DIRECTORY, Ownership("0", "0", "0755")),
-                ManagedDirectory(self._home, Ownership("0", "0", "0700")),
-                *self._directories(),
-            ),
-            health=Health.from_parameters(self._given["health"], [docker_cli.DOCKER, "exec", self._name]),
-            owned_directories=(self._home,),
-        )
-
-    def running_fingerprint(self, status: UnitStatus) -> str | None:
-        return self._docker.running_label(self._name)
-
-    def obstacles(self) -> Sequence[str]:
-        addresses = [docker_cli.parse_publish(text) for text in self._given["publish"]]
-        ports = [{"address": address, "port": port, "unit": self._name} for address, port, _inside in addresses]
-        if not os.path.exists(self._unit_path) and self._docker.is_foreign(self._name):
-            remedy = f"remove it with 'docker rm --force {self._name}', or give this service another name"
-            return [f"There is a container called {self._name} that this collection did not make; {remedy}."]
-        return [taken(port, names) for port, users, names in port_users(ports, self._run) if users and not is_own(self._name, users)]
-
-    def log_lines(self) -> Sequence[str]:
-        _status, output, _error = self._run(
-            ["journalctl", "--no-pager", "--output", "cat", "--lines", str(LOG_LINES), f"CONTAINER_NAME={self._name}", "+", f"UNIT={self._name}.service"]
-        )
-        return output.splitlines()
-
-    def look_further(self) -> Sequence[str]:
-        return (f"journalctl CONTAINER_NAME={self._name}", f"systemctl status {self._name}", f"docker inspect {self._name}")
+VOLUME_OPTIONS = {
+    "source": {"type": "path", "required": True},
+    "target": {"type": "path", "required": True},
+    "read_only": {"type": "bool", "default": False},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "mode": {"type": "str"},
+}
+NETWORK_OPTIONS = {
+    "name": {"type": "str", "required": True},
+    "subnet": {"type": "str"},
+    "bridge": {"type": "str"},
+    "internal": {"type": "bool", "default": False},
+    "masquerade": {"type": "bool", "default": False},
+}
+JOB_OPTIONS = {
+    "name": {"type": "str", "required": True},
+    "command": {"type": "list", "elements": "str", "default": []},
+    "entrypoint": {"type": "str"},
+    "environment": {"type": "dict", "default": {}},
+    "timeout": {"type": "int", "default": 600},
+}
 
 
 def main() -> None:
     """Entry point."""
-    volume_options = {
-        "source": {"type": "path", "required": True},
-        "target": {"type": "path", "required": True},
-        "read_only": {"type": "bool", "default": False},
-        "owner": {"type": "str"},
-        "group": {"type": "str"},
-        "mode": {"type": "str"},
-    }
-    network_options = {
-        "name": {"type": "str", "required": True},
-        "subnet": {"type": "str"},
-        "bridge": {"type": "str"},
-        "internal": {"type": "bool", "default": False},
-        "masquerade": {"type": "bool", "default": False},
-    }
     module = ServiceModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+            **SERVICE_OPTIONS,
             "image": {"type": "str"},
-            "description": {"type": "str", "default": ""},
             "command": {"type": "list", "elements": "str", "default": []},
             "entrypoint": {"type": "str"},
-            "environment": {"type": "dict", "default": {}},
-            "secret_environment": {"type": "dict", "default": {}, "no_log": True},
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": FILE_OPTIONS,
-                "mutually_exclusive": [["content", "secret_content"]],
-                "required_one_of": [["content", "secret_content"]],
-            },
-            "volumes": {"type": "list", "elements": "dict", "default": [], "options": volume_options},
-            "networks": {"type": "list", "elements": "dict", "default": [], "options": network_options},
+            "volumes": {"type": "list", "elements": "dict", "default": [], "options": VOLUME_OPTIONS},
+            "networks": {"type": "list", "elements": "dict", "default": [], "options": NETWORK_OPTIONS},
             "publish": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str"},
             "capabilities": {"type": "list", "elements": "str", "default": []},
@@ -489,19 +323,15 @@ def main() -> None:
             "pids": {"type": "int", "default": 512},
             "ulimits": {"type": "dict", "default": {}},
             "extra_hosts": {"type": "dict", "default": {}},
-            "after": {"type": "list", "elements": "str", "default": []},
-            "stop_timeout": {"type": "int", "default": 30},
-            "health": HEALTH_OPTIONS,
+            "labels": {"type": "dict", "default": {}},
+            "jobs": {"type": "list", "elements": "dict", "default": [], "options": JOB_OPTIONS},
         },
-        required_if=[("state", "started", ["image"]), ("state", "stopped", ["image"])],
+        required_if=[("state", "started", ["image"])],
         supports_check_mode=True,
     )
-    if module.params["state"] != "absent":
-        found = container_checks.problems(module.params)
-        if found:
-            module.fail_json(msg=f"{module.params['name']} cannot run as described, and nothing was changed: {'; '.join(found)}.")
+    refuse(module, container_checks.problems(module.params))
     run = runner(module)
-    carry_out_and_exit(module, ContainerBackend(module.params, run), run)
+    carry_out_and_exit(module, ContainerBackend(module.params, DockerCli(run), run, module.check_mode), run)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from lab.bench import BENCHMARKS, bench
 from lab.cleaning import clean
 from lab.context import Lab, LabError
 from lab.demo import Demo
@@ -44,6 +45,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     test = commands.add_parser("test", help="quality gates, the images' own tests, every Molecule scenario")
     test.add_argument("-j", dest="at_once", type=int, default=2, metavar="N", help="so many at once (2)")
     test.add_argument("names", nargs="*", metavar="NAME", help="only these: gates, images or scenarios")
+    measure = commands.add_parser("bench", help="measure how long things take, as ratios from one run")
+    measure.add_argument("names", nargs="*", metavar="NAME", help=f"only these ({', '.join(BENCHMARKS)})")
     commands.add_parser("check", help="the quick quality gates only")
     # What follows belongs to the other program, whatever it looks like.
     for name, text in (
@@ -145,6 +148,9 @@ def command(lab: Lab, wanted: argparse.Namespace) -> int:
         return command_test(lab, wanted.names, wanted.at_once)
     if wanted.command == "check":
         return command_check(lab)
+    if wanted.command == "bench":
+        bench(lab, wanted.names, say)
+        return 0
     if wanted.command == "molecule":
         return command_run(lab, ["molecule", *wanted.arguments])
     if wanted.command == "run":

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab import testhosts
 from lab.context import Lab, LabError
-from lab.images import PREFIX
 from lab.plan import all_steps, bring_up, tool_environment
 from lab.registry import is_free
 
@@ -141,26 +141,19 @@ class Demo:
         if keep and self._is_running():
             self.say(f"{HOST} is kept as it is")
             return
-        self.lab.docker_attempt("rm", "--force", "--volumes", HOST)
         # The people of an earlier demo are gone with its host.
         shutil.rmtree(self.people, ignore_errors=True)
         options = ["--publish", f"{LOOPBACK}:{GATEWAY_PORT}:{GATEWAY_PORT}"] if is_free(LOOPBACK, GATEWAY_PORT) else []
         if not options:
             self.say(f"Port {GATEWAY_PORT} of 127.0.0.1 is taken; the gateway will be reached at the host's own address")
-        launcher = self.lab.repository / "tools" / "lab" / "testhost"
-        self.lab.run(
-            [launcher, "up", HOST, f"{PREFIX}/host:{SUITE}", *options],
-            environment=tool_environment(self.lab, SUITE),
-            failure=f"The demo's host {HOST} did not start",
-        )
+        testhosts.start(self.lab, HOST, SUITE, *options)
         self.say(f"{HOST} runs Debian {SUITE} with systemd and Docker inside")
 
     def _gateway_address(self) -> str:
         outcome = self.lab.docker_attempt("port", HOST, f"{GATEWAY_PORT}/tcp")
         if outcome.stdout.strip():
             return LOOPBACK
-        listed = self.lab.docker("container", "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", HOST)
-        return listed.split()[0]
+        return testhosts.address_of(self.lab, HOST)
 
     # -- the platform ----------------------------------------------------------------------------------------------
 

@@ -39,14 +39,14 @@ def test_the_container_is_hardened(inspect):
     assert hardening_gaps(inspect("litellm")) == []
 
 
-@pytest.mark.parametrize("command", ["systemctl cat litellm", "ps axww", "journalctl --no-pager", "cat /etc/private-llm/litellm/files/etc/litellm/config.yaml"])
+@pytest.mark.parametrize("command", ["systemctl cat litellm", "ps axww", "journalctl --no-pager", "cat /etc/private-llm/litellm/*/files/etc/litellm/config.yaml"])
 def test_no_secret_is_seen_in(host, command):
     output = host.check_output(command)
     assert [secret for secret in SECRETS if secret in output] == []
 
 
 def test_the_file_with_the_secrets_is_for_root_alone(host):
-    file = host.file("/etc/private-llm/litellm/secret_environment")
+    file = host.file(host.check_output("ls /etc/private-llm/litellm/*/secret_environment"))
     assert (file.mode, file.user) == (0o600, "root")
 
 

@@ -43,7 +43,7 @@ def test_the_password_is_in_no_unit_process_list_log_or_inspection(host):
 
 
 def test_the_password_file_is_for_the_server_alone(host):
-    file = host.file("/etc/private-llm/postgres-litellm/files/run/secrets/postgres_password")
+    file = host.file(host.check_output("ls /etc/private-llm/postgres-litellm/*/files/run/secrets/postgres_password"))
     assert (file.mode, file.uid) == (0o600, 999)
     assert host.file("/etc/private-llm/postgres-litellm").mode == 0o700
 

@@ -87,7 +87,7 @@ def wait_until_answered(outside, key):
 @pytest.fixture(scope="module")
 def secrets(host):
     """Every secret that is in use, read from where it is used."""
-    lines = host.check_output("cat /etc/private-llm/litellm/secret_environment").splitlines()
+    lines = host.check_output("cat /etc/private-llm/litellm/*/secret_environment").splitlines()
     found = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
     found["password of the database"] = re.search(r"://[^:]+:([^@]+)@", found.pop("DATABASE_URL")).group(1)
     found["key of the model server"] = host.check_output("head -n 1 /etc/llama-server/api-keys")

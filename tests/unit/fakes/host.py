@@ -21,7 +21,16 @@ class FakeHost:
         self.networks: dict[str, dict] = {}
         self.active: dict[str, str] = {}
         self.enabled: set[str] = set()
+        #: label of each running container
         self.containers: dict[str, str] = {}
+        #: image of each running container
+        self.images_of: dict[str, str] = {}
+        #: jobs: the command line of each that was made, in order, and the exit status that one of a name ends with
+        self.jobs: list[list[str]] = []
+        self.job_status: dict[str, int] = {}
+        self._made: dict[str, dict] = {}
+        #: counts down with each command that changes something; the machine dies when it gets to 0
+        self.steps_left: int | None = None
         #: text that makes a unit die at its start
         self.poison = "banana"
         self.has_docker = True
@@ -35,11 +44,30 @@ class FakeHost:
         self.commands.append(words)
         if self.dies_at and tuple(words[: len(self.dies_at)]) == self.dies_at:
             raise KeyboardInterrupt
+        if words[0] not in ("journalctl", "timeout") and not {"show", "inspect", "ps", "list-sockets", "logs"} & set(words[1:3]):
+            self.step()
         if words[0] == "systemctl":
             return self._systemctl(words[1:])
+        if words[0] == "timeout" and "/usr/bin/docker" in words:
+            return self._docker(words[words.index("/usr/bin/docker") + 1 :])
         if words[0] == "/usr/bin/docker":
             return self._docker(words[1:]) if self.has_docker else (127, "", "no such program")
         return (0, "a line of its log\n", "") if words[0] == "journalctl" else (1, "", f"unknown command {words}")
+
+    def step(self):
+        """One change of the machine, which may be its last."""
+        if self.steps_left is not None:
+            if self.steps_left == 0:
+                raise KeyboardInterrupt
+            self.steps_left -= 1
+
+    def boot(self):
+        """The machine after a power cut: what is enabled is started from what is on disk."""
+        self.active.clear()
+        self.containers.clear()
+        for unit in sorted(self.enabled):
+            if (self.units / unit).exists():
+                self._start(unit)
 
     def ran(self, *start):
         """How often a command that begins so was run."""
@@ -55,8 +83,12 @@ class FakeHost:
             return 0, f"LoadState={load}\nActiveState={active}\nUnitFileState={state}\nMainPID=0\nNeedDaemonReload=no\nNRestarts=0\n", ""
         if verb == "enable":
             self.enabled.add(unit)
+            wants = self.units / "multi-user.target.wants"
+            wants.mkdir(exist_ok=True)
+            (wants / unit).touch()
         elif verb == "disable":
             self.enabled.discard(unit)
+            (self.units / "multi-user.target.wants" / unit).unlink(missing_ok=True)
         elif verb == "stop":
             self.active[unit] = "inactive"
             self.containers.pop(unit.removesuffix(".service"), None)
@@ -73,6 +105,8 @@ class FakeHost:
         label = re.search(r"private_llm\.platform\.fingerprint=(\w+)", text)
         if label:
             self.containers[unit.removesuffix(".service")] = label.group(1)
+            missing = [path for path in re.findall(r"source=([^,]+/files/[^,]+),|--env-file (\S+)", text) for path in path if path and not Path(path).exists()]
+            assert not missing, f"{unit} would start without {missing}"
         return 0, "", ""
 
     def _docker(self, words):
@@ -89,8 +123,18 @@ class FakeHost:
         if words[:2] == ["network", "create"]:
             options = dict(w.split("=", 1) for w in words if w.startswith("com.docker"))
             subnet = words[words.index("--subnet") + 1] if "--subnet" in words else None
-            self.networks[words[-1]] = {"IPAM": {"Config": [{"Subnet": subnet}]}, "Options": options, "Internal": "--internal" in words}
+            shape = {"IPAM": {"Config": [{"Subnet": subnet}]}, "Options": options, "Internal": "--internal" in words}
+            self.networks[words[-1]] = {**shape, "Labels": {"private_llm.platform": "1"}, "Containers": {}}
             return 0, "", ""
+        if words[:2] == ["network", "rm"]:
+            del self.networks[words[2]]
+            return 0, "", ""
+        if words[0] == "exec":
+            return (0, "", "") if words[1] in self.containers else (1, "", "no such container")
+        if words[0] in ("create", "start", "wait", "logs", "rm", "stop"):
+            return self._job(words)
+        if words[:2] == ["container", "inspect"] and words[2] in self._made:
+            return self._found(self._made[words[2]])
         if words[:2] == ["container", "inspect"]:
             if words[2] not in self.containers:
                 return self._found(None)
@@ -98,6 +142,24 @@ class FakeHost:
             labels = {"private_llm.platform.fingerprint": label} if label else {}
             return self._found({"State": {"Running": True}, "Config": {"Labels": labels}})
         return 1, "", f"unknown docker command {words}"
+
+    def _job(self, words):
+        """Containers that are made outside of units."""
+        name = words[words.index("--name") + 1] if words[0] == "create" else words[-1]
+        if words[0] == "create":
+            label = next(word.partition("=")[2] for word in words if word.startswith("private_llm.platform.fingerprint="))
+            self.jobs.append(words)
+            self._made[name] = {"State": {"Running": False, "Status": "created", "ExitCode": 0}, "Config": {"Labels": {"private_llm.platform.fingerprint": label}}}
+        elif words[0] == "start":
+            status = self.job_status.get(name, 0)
+            self._made[name]["State"] = {"Running": False, "Status": "exited", "ExitCode": status}
+        elif words[0] == "wait":
+            return 0, f"{self._made[name]['State']['ExitCode']}\n", ""
+        elif words[0] == "logs":
+            return 0, "a line of the job\n", ""
+        elif words[0] == "rm":
+            self._made.pop(name, None)
+        return 0, "", ""
 
     @staticmethod
     def _found(what):

@@ -9,9 +9,17 @@ import os
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.private_llm.platform.plugins.module_utils import listeners, managed_paths, service_transaction
+from ansible_collections.private_llm.platform.plugins.module_utils import (
+    cdi,
+    container_backend,
+    journal,
+    listeners,
+    managed_paths,
+    service_transaction,
+)
 from ansible_collections.private_llm.platform.plugins.modules import container_service
 from ansible_collections.private_llm.platform.tests.unit.fakes.host import FakeHost
+from ansible_collections.private_llm.platform.tests.unit.fakes.interruptions import count_changes_of_files, killed_at_each_step
 from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
 
 IMAGE = "registry.example.com/web:1"
@@ -24,8 +32,11 @@ def host(tmp_path, monkeypatch):
     units.mkdir()
     fake = FakeHost(units)
     fake.registry[IMAGE] = "11" * 32
-    monkeypatch.setattr(container_service, "UNIT_DIRECTORY", str(units))
-    monkeypatch.setattr(container_service, "CONFIGURATION_DIRECTORY", str(tmp_path / "private-llm"))
+    monkeypatch.setattr(container_backend, "UNIT_DIRECTORY", str(units))
+    monkeypatch.setattr(container_backend, "CONFIGURATION_DIRECTORY", str(tmp_path / "private-llm"))
+    monkeypatch.setattr(container_backend, "STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setattr(journal, "STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setattr(cdi, "devices", set)
     monkeypatch.setattr(container_service, "runner", lambda module: fake.run)
     # The machine of the test has ports of its own in use.
     monkeypatch.setattr(listeners, "listeners", list)
@@ -49,11 +60,17 @@ def run(check=False, **parameters):
     return run_module(container_service.main, arguments, check=check)
 
 
+def home_of(tmp_path):
+    """The directory of the definition that the unit names."""
+    (home,) = (tmp_path / "private-llm" / "web").iterdir()
+    return home
+
+
 def test_a_fresh_host_gets_image_network_files_and_a_running_unit(host, tmp_path):
     result = run()
     assert result["changed"] and host.active["web.service"] == "active" and "web.service" in host.enabled
     assert IMAGE in host.images and "inner" in host.networks
-    assert (tmp_path / "private-llm" / "web" / "files" / "etc" / "web.conf").read_text() == "listen 80\n"
+    assert (home_of(tmp_path) / "files" / "etc" / "web.conf").read_text() == "listen 80\n"
 
 
 def test_a_second_run_changes_nothing(host):
@@ -130,6 +147,7 @@ def test_a_definition_that_cannot_start_is_replaced_by_the_one_before(host):
 def test_a_disk_that_is_full_leaves_what_was_there(host, tmp_path, monkeypatch):
     run()
     before = (host.units / "web.service").read_text()
+    restarts = host.ran("systemctl", "restart")
     write = managed_paths.write_atomically
 
     def no_space_for_the_unit(path, *more):
@@ -139,9 +157,9 @@ def test_a_disk_that_is_full_leaves_what_was_there(host, tmp_path, monkeypatch):
 
     monkeypatch.setattr(managed_paths, "write_atomically", no_space_for_the_unit)
     result = run(memory="1g", files=[{"path": "/etc/web.conf", "content": "listen 81\n"}])
-    assert result["failed"] and "No space left" in result["msg"]
-    assert (host.units / "web.service").read_text() == before
-    assert (tmp_path / "private-llm" / "web" / "files" / "etc" / "web.conf").read_text() == "listen 80\n"
+    assert result["failed"] and "No space left" in result["msg"] and "what runs was not touched" in result["msg"]
+    assert (host.units / "web.service").read_text() == before and host.ran("systemctl", "restart") == restarts
+    assert (home_of(tmp_path) / "files" / "etc" / "web.conf").read_text() == "listen 80\n"
 
 
 def test_a_new_service_that_cannot_start_leaves_nothing_behind(host):
@@ -150,19 +168,9 @@ def test_a_new_service_that_cannot_start_leaves_nothing_behind(host):
     assert not (host.units / "web.service").exists() and "web.service" not in host.enabled
 
 
-@pytest.mark.parametrize("step", [("/usr/bin/docker", "pull"), ("systemctl", "daemon-reload"), ("systemctl", "enable"), ("systemctl", "restart")])
-def test_a_run_that_died_is_finished_by_the_next(host, step):
-    host.dies_at = step
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    host.dies_at = None
-    assert run()["changed"] and host.active["web.service"] == "active"
-    assert not run()["changed"]
-
-
 def test_a_file_changed_by_hand_is_put_right(host, tmp_path):
     run()
-    file = tmp_path / "private-llm" / "web" / "files" / "etc" / "web.conf"
+    file = home_of(tmp_path) / "files" / "etc" / "web.conf"
     file.write_text("listen 666\n")
     assert run()["changed"] and file.read_text() == "listen 80\n"
 
@@ -191,7 +199,7 @@ def test_secrets_are_in_no_result_diff_unit_or_wide_file(host, tmp_path):
     result = run(check=True, diff=True)
     run()
     assert SECRET not in str(result) and SECRET not in (host.units / "web.service").read_text()
-    assert (tmp_path / "private-llm" / "web" / "secret_environment").stat().st_mode & 0o777 == 0o600
+    assert (home_of(tmp_path) / "secret_environment").stat().st_mode & 0o777 == 0o600
 
 
 BAD = [
@@ -226,7 +234,19 @@ BAD = [
     ({"tmpfs": ["tmp"]}, "tmpfs 'tmp' must be an absolute path"),
     ({"devices": ["gpu0"]}, "neither a path below /dev nor a CDI name"),
     ({"user": "postgres"}, "in numbers"),
-    ({"after": ["docker"]}, "write its kind too"),
+    ({"depends_on": ["docker"]}, "write its kind too"),
+    ({"depends_on": ["web.service"]}, "names web.service itself"),
+    ({"purge": True}, "belongs to state absent only"),
+    ({"volumes": [{"source": "/var/lib", "target": "/data", "mode": "0700"}]}, "shared by the whole host"),
+    ({"volumes": [{"source": "/var/run/docker.sock", "target": "/d.sock"}]}, "root of this host"),
+    ({"labels": {"Team": "x"}}, "label 'Team' may hold"),
+    ({"labels": {"private_llm.platform.fingerprint": "x"}}, "this collection's own"),
+    ({"labels": {"team": "a\nb"}}, "label team holds a line break"),
+    ({"jobs": [{"name": "a", "command": ["x"]}, {"name": "a", "command": ["y"]}]}, "two jobs are called a"),
+    ({"jobs": [{"name": "A b", "command": ["x"]}]}, "job 'A b' may hold"),
+    ({"jobs": [{"name": "a"}]}, "it would start the service itself"),
+    ({"jobs": [{"name": "a", "command": ["x"], "timeout": 0}]}, "timeout 0 of the job a"),
+    ({"jobs": [{"name": "a", "command": ["x"], "environment": {"A B": "c"}}]}, "no name for one"),
     ({"capabilities": ["ALL"]}, "none that can be given back"),
     ({"environment": {"1ST": "x"}}, "no name for one"),
     ({"environment": {"TEXT": "one\ntwo"}}, "TEXT holds a line break"),
@@ -242,6 +262,7 @@ BAD = [
     ({"health": {"tcp": "127.0.0.2:8080"}}, "publish does not put the container there"),
     ({"health": {"tcp": "8080"}}, "must be HOST:PORT"),
     ({"health": {"tcp": "127.0.0.1:8080", "interval": 0}}, "interval"),
+    ({"health": {"exec": []}}, "health.exec is empty"),
 ]
 
 
@@ -290,3 +311,244 @@ def test_stopped_keeps_the_files_but_does_not_run(host):
     assert run(state="stopped")["changed"]
     assert host.active["web.service"] == "inactive" and (host.units / "web.service").exists() and "web.service" not in host.enabled
     assert not run(state="stopped")["changed"]
+
+
+# -- what a change is called, and what it takes ---------------------------------------------------------------------------------
+
+
+def reason_of(result):
+    return next((action for action in result["actions"] if action.startswith("restart: ")), None)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"environment": {"COLOUR": "blue"}}, "environment: web (missing)"),
+        ({"secret_environment": {"TOKEN": "x", "MORE": "y"}}, "secret_environment: web (TOKEN changed, MORE added)"),
+        ({"secret_environment": {}}, "secret_environment: web (removed)"),
+        ({"files": [{"path": "/etc/web.conf", "content": "listen 81\n"}]}, "file: /etc/web.conf (content)"),
+        ({"files": [{"path": "/etc/web.conf", "content": "listen 80\n", "mode": "0600"}]}, "file: /etc/web.conf (mode)"),
+        ({"files": [{"path": "/etc/other.conf", "content": ""}]}, "file: /etc/web.conf (removed)"),
+        ({"memory": "1g"}, "unit: web.service (content)"),
+    ],
+)
+def test_a_change_is_called_by_what_differs(host, parameters, told):
+    run()
+    actions = run(**parameters)["actions"]
+    assert told in actions and f"changed: {told.partition(':')[0]}" in actions[-1]
+
+
+def test_a_newer_image_is_told_with_the_one_before(host):
+    run()
+    host.registry["registry.example.com/web:2"] = "22" * 32
+    actions = run(image="registry.example.com/web:2")["actions"]
+    assert f"image: registry.example.com/web:2 (was {IMAGE})" in actions and "restart: web.service (changed: image)" in actions
+
+
+def test_an_image_that_was_lost_and_comes_back_the_same_restarts_nothing(host):
+    run()
+    host.images.clear()
+    assert run(check=True)["actions"] == run()["actions"] == [f"image: {IMAGE} (missing)"]
+
+
+def test_another_health_check_is_taken_over_without_a_restart(host):
+    run()
+    before = host.ran("systemctl", "restart")
+    result = run(health={"exec": ["true"]})
+    assert result["actions"] == ["unit: web.service (health check)"] and host.ran("systemctl", "restart") == before
+    assert not run(health={"exec": ["true"]})["changed"]
+
+
+def test_the_service_that_was_put_back_is_asked_by_its_own_health_check(host):
+    run(health={"exec": ["the-old-question"]})
+    host.commands.clear()
+    run(health={"exec": ["the-new-question"]}, command=["banana"])
+    asked = [words[-1] for words in host.commands if words[0] == "timeout"]
+    assert asked and asked[-1] == "the-old-question"
+
+
+def test_a_unit_changed_by_hand_is_put_right(host):
+    run()
+    unit = host.units / "web.service"
+    before = unit.read_text()
+    unit.write_text(before.replace("RestartSec=2", "RestartSec=200"))
+    assert reason_of(run()) == "restart: web.service (its files were changed by somebody else)" and unit.read_text() == before
+
+
+def test_labels_are_on_the_container_and_on_the_lines_of_its_log(host):
+    run(labels={"team": "search"})
+    text = (host.units / "web.service").read_text()
+    assert "--label team=search" in text and "--log-opt labels=team" in text
+
+
+def test_what_a_service_depends_on_is_started_first_and_not_required(host):
+    run(depends_on=["db.service"])
+    text = (host.units / "web.service").read_text()
+    assert "Wants=network-online.target db.service" in text and "After=docker.service network-online.target db.service" in text
+    assert "Requires=docker.service\n" in text
+
+
+# -- jobs -----------------------------------------------------------------------------------------------------------------------
+
+MIGRATION = {"jobs": [{"name": "migrate", "command": ["up"], "environment": {"STEPS": 3}}]}
+
+
+def test_a_job_runs_with_the_image_and_the_files_of_the_service_before_it_is_restarted(host):
+    host.commands.clear()
+    run(**MIGRATION)
+    (job,) = host.jobs
+    assert job[-1] == "up" and "--env STEPS=3" in " ".join(job) and "--publish" not in job and "--cap-drop" in job
+    order = [words[1] for words in host.commands if words[1] in ("create", "restart")]
+    assert order == ["create", "restart"]
+
+
+def test_a_job_runs_once_for_an_image_and_its_input(host):
+    run(**MIGRATION)
+    run(**MIGRATION)
+    run(**MIGRATION, memory="1g")
+    assert len(host.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image": "registry.example.com/web:2"}, {"secret_environment": {"TOKEN": "another"}}, {"jobs": [{"name": "migrate", "command": ["up", "more"]}]}],
+    ids=["image", "variable", "command"],
+)
+def test_a_job_runs_again_for_another_image_or_input(host, change):
+    host.registry["registry.example.com/web:2"] = "22" * 32
+    run(**MIGRATION)
+    assert "job: migrate (image or input changed)" in run(**{**MIGRATION, **change})["actions"]
+    assert len(host.jobs) == 2
+
+
+def test_a_job_that_fails_leaves_the_service_alone_and_runs_again(host, tmp_path):
+    run()
+    before, restarts = (host.units / "web.service").read_text(), host.ran("systemctl", "restart")
+    host.job_status["web-migrate"] = 3
+    result = run(**MIGRATION, memory="1g")
+    assert result["failed"] and "the job migrate ended with exit status 3" in result["msg"] and "a line of the job" in result["msg"]
+    assert (host.units / "web.service").read_text() == before and host.ran("systemctl", "restart") == restarts and is_tidy(tmp_path)
+    host.job_status.clear()
+    assert "job: migrate (did not run yet)" in run(**MIGRATION, memory="1g")["actions"]
+
+
+# -- what contradicts the host ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_device_that_the_host_does_not_know_is_refused(host, monkeypatch, check):
+    monkeypatch.setattr(cdi, "devices", lambda: {"nvidia.com/gpu=0"})
+    result = run(check=check, devices=["nvidia.com/gpu=all"])
+    assert result["failed"] and "knows no device nvidia.com/gpu=all" in result["msg"] and "Known are: nvidia.com/gpu=0" in result["msg"]
+    assert not host.images
+
+
+def test_a_check_on_a_host_without_any_devices_takes_them_as_still_to_come(host):
+    assert run(check=True, devices=["nvidia.com/gpu=all"])["changed"]
+
+
+def test_a_port_that_another_service_publishes_is_refused_even_while_that_is_down(host):
+    run(name="api", publish=["127.0.0.1:8080:80"])
+    host.active["api.service"] = "inactive"
+    result = run()
+    assert result["failed"] and "Port 8080 on 127.0.0.1 is published by api.service as well" in result["msg"]
+    assert "web.service" not in host.active
+
+
+def test_the_port_of_a_service_that_was_stopped_for_good_is_free(host):
+    run(name="api")
+    run(name="api", state="stopped")
+    assert not run().get("failed")
+
+
+# -- the end --------------------------------------------------------------------------------------------------------------------
+
+
+def test_purge_takes_data_and_networks_that_nobody_uses(host, tmp_path):
+    data = tmp_path / "data"
+    volumes = [{"source": str(data), "target": "/data", "mode": "0700"}]
+    run(volumes=volumes)
+    predicted = run(check=True, volumes=volumes, state="absent", purge=True)
+    result = run(volumes=volumes, state="absent", purge=True)
+    assert result["actions"] == predicted["actions"] and f"remove: {data} (data)" in result["actions"]
+    assert not data.exists() and not host.networks
+
+
+def test_purge_leaves_a_network_that_others_use(host):
+    run()
+    host.networks["inner"]["Containers"] = {"1": {"Name": "web"}, "2": {"Name": "other"}}
+    run(state="absent", purge=True)
+    assert "inner" in host.networks
+
+
+# -- runs that are killed -------------------------------------------------------------------------------------------------------
+
+GOOD = {"memory": "1g", "files": [{"path": "/etc/web.conf", "content": "listen 81\n"}, {"path": "/etc/more.conf", "content": ""}]}
+GOOD_WITH_ENVIRONMENT = {"environment": {"COLOUR": "blue"}, "files": [], "jobs": [{"name": "migrate", "command": ["up"]}]}
+BAD = {"command": ["banana"], "files": [{"path": "/etc/web.conf", "content": "listen 82\n"}]}
+
+
+def is_tidy(tmp_path):
+    """Nothing is left but one definition, and no way back is kept."""
+    definitions = list((tmp_path / "private-llm" / "web").iterdir())
+    hidden = [path for path in tmp_path.rglob(".private-llm-*")]
+    return len(definitions) == 1 and not hidden and not list((tmp_path / "state").glob("*.service.json"))
+
+
+@pytest.mark.parametrize("change", [GOOD, GOOD_WITH_ENVIRONMENT], ids=["files", "environment and job"])
+@pytest.mark.parametrize("power_cut", [False, True], ids=["run killed", "power cut"])
+def test_a_change_that_is_killed_at_any_step_leaves_a_service_that_runs_and_is_finished_by_the_next(host, tmp_path, monkeypatch, change, power_cut):
+    run()
+    count_changes_of_files(host, monkeypatch)
+    for step in killed_at_each_step(host, lambda: run(**change)):
+        if power_cut:
+            host.boot()
+        assert host.active["web.service"] == "active", step
+        assert run(**change)["changed"], step
+        assert host.active["web.service"] == "active" and not run(**change)["changed"], step
+        assert is_tidy(tmp_path), step
+        run()
+
+
+@pytest.mark.parametrize("power_cut", [False, True], ids=["run killed", "power cut"])
+def test_a_change_that_cannot_work_and_is_killed_at_any_step_is_taken_back_by_the_next(host, tmp_path, monkeypatch, power_cut):
+    run()
+    good = (host.units / "web.service").read_text()
+    count_changes_of_files(host, monkeypatch)
+    for step in killed_at_each_step(host, lambda: run(**BAD)):
+        if power_cut:
+            host.boot()
+        result = run(**BAD)
+        assert result["failed"] and "put back" in result["msg"], (step, result)
+        assert (host.units / "web.service").read_text() == good and host.active["web.service"] == "active", step
+        assert not run()["changed"], step
+        assert is_tidy(tmp_path), step
+
+
+def test_a_change_that_was_killed_at_any_step_may_be_given_up(host, tmp_path, monkeypatch):
+    run()
+    good = (host.units / "web.service").read_text()
+    count_changes_of_files(host, monkeypatch)
+    for step in killed_at_each_step(host, lambda: run(**BAD)):
+        run()
+        assert (host.units / "web.service").read_text() == good and host.active["web.service"] == "active", step
+        assert not run()["changed"] and is_tidy(tmp_path), step
+
+
+def test_a_first_run_that_is_killed_at_any_step_is_finished_by_the_next(host, tmp_path, monkeypatch):
+    count_changes_of_files(host, monkeypatch)
+    for step in killed_at_each_step(host, run):
+        assert run()["changed"], step
+        assert host.active["web.service"] == "active" and "web.service" in host.enabled and not run()["changed"], step
+        assert is_tidy(tmp_path), step
+        run(state="absent")
+
+
+def test_a_removal_that_is_killed_at_any_step_is_finished_by_the_next(host, tmp_path, monkeypatch):
+    run()
+    count_changes_of_files(host, monkeypatch)
+    for step in killed_at_each_step(host, lambda: run(state="absent")):
+        run(state="absent")
+        assert not (host.units / "web.service").exists() and not (tmp_path / "private-llm" / "web").exists(), step
+        assert not run(state="absent")["changed"], step
+        run()

@@ -9,9 +9,10 @@ import re
 import socket
 
 import pytest
-from ansible_collections.private_llm.platform.plugins.module_utils import managed_paths, service_transaction
+from ansible_collections.private_llm.platform.plugins.module_utils import journal, managed_paths, native_backend, service_transaction
 from ansible_collections.private_llm.platform.plugins.modules import native_service
 from ansible_collections.private_llm.platform.tests.unit.fakes.host import FakeHost
+from ansible_collections.private_llm.platform.tests.unit.fakes.interruptions import count_changes_of_files, killed_at_each_step
 from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
 
 SECRET = "a-secret-that-nobody-may-see"
@@ -38,15 +39,17 @@ def host(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fake, "_start", start_and_remember)
     fake.running = running
-    socket_answer = native_service.NativeBackend.running_fingerprint
+    socket_answer = native_backend.NativeBackend.running_fingerprint
 
     def of_the_process(self, status):
         # A fake unit has no process whose environment could be read.
         return socket_answer(self, status) if self._is_socket else running.get(f"{self._name}.service")
 
-    monkeypatch.setattr(native_service.NativeBackend, "running_fingerprint", of_the_process)
-    monkeypatch.setattr(native_service, "UNIT_DIRECTORY", str(units))
-    monkeypatch.setattr(native_service, "CONFIGURATION_DIRECTORY", str(tmp_path / "private-llm"))
+    monkeypatch.setattr(native_backend.NativeBackend, "running_fingerprint", of_the_process)
+    monkeypatch.setattr(native_backend, "UNIT_DIRECTORY", str(units))
+    monkeypatch.setattr(native_backend, "CONFIGURATION_DIRECTORY", str(tmp_path / "private-llm"))
+    monkeypatch.setattr(native_backend, "PROGRAM_DIRECTORY", str(tmp_path / "lib"))
+    monkeypatch.setattr(journal, "STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setattr(native_service, "runner", lambda module: fake.run)
     monkeypatch.setattr(service_transaction, "SECONDS_TO_SETTLE", 0)
     monkeypatch.setattr(managed_paths, "user_id", lambda name: os.getuid())
@@ -134,8 +137,94 @@ def test_a_socket_is_stopped_before_its_file_changes(host, run):
     assert run(listen_streams=["127.0.0.1:9001"])["changed"] and host.active["ticker.socket"] == "active"
 
 
-def test_a_service_without_a_program_is_refused(host, run):
-    assert "exec_start is empty" in run(exec_start=[])["msg"]
+BAD = [
+    ({"name": "Ticker"}, "name 'Ticker' may hold"),
+    ({"exec_start": []}, "exec_start is empty"),
+    ({"exec_start": ["ticker"]}, "the program of exec_start 'ticker' must be an absolute path"),
+    ({"exec_start": ["/bin/ticker", "a\nb"]}, "exec_start holds a line break"),
+    ({"unit_source": "package"}, "belongs to the package's own unit"),
+    ({"files": [{"path": "ticker.conf", "content": ""}]}, "file 'ticker.conf' must be an absolute path"),
+    ({"files": [{"path": "/etc/passwd", "content": ""}]}, "/etc/passwd lies outside of the service's directories"),
+    ({"files": [{"path": "/etc/ticker/../passwd", "content": ""}]}, "must name one place below /"),
+    ({"files": [{"path": "/etc/ticker/key", "secret_content": "x", "mode": "0640"}]}, "could be read by others"),
+    ({"files": [{"path": "/etc/ticker/a", "content": ""}, {"path": "/etc/ticker/a", "content": ""}]}, "two files are called /etc/ticker/a"),
+    ({"directories": [{"path": "/etc"}]}, "'/etc' is shared by the whole host"),
+    ({"directories": [{"path": "/var/lib/ticker", "mode": "rwx"}]}, "three or four octal digits"),
+    ({"links": [{"path": "current", "target": "/opt/ticker/releases/1"}]}, "link 'current' must be an absolute path"),
+    ({"links": [{"path": "/opt/a", "target": "/opt/a"}]}, "would point at itself"),
+    ({"links": [{"path": "/opt/a", "target": "/opt/releases/1", "keep": 0}]}, "keep 0 of the link /opt/a must be at least 1"),
+    ({"links": [{"path": "/opt/a", "target": "/opt/b", "keep": 2}]}, "have to be in one called releases"),
+    ({"service_options": {"ExecStart": "/bin/other"}}, "service_options has ExecStart, which this module writes itself"),
+    ({"service_options": {"limit-nofile": 1}}, "'limit-nofile', which is no name of a directive"),
+    ({"service_options": {"UMask": "0077\nUser=root"}}, "UMask of service_options holds a line break"),
+    ({"listen_streams": ["9000"]}, "listen_streams '9000' must be ADDRESS:PORT"),
+    ({"listen_streams": ["127.0.0.1:99999"]}, "outside 1 to 65535"),
+    ({"listen_streams": ["127.0.0.1:9000", "127.0.0.1:9000"]}, "listen_streams names twice 127.0.0.1:9000"),
+    ({"socket_options": {"NoDelay": True}}, "socket_options without listen_streams"),
+    ({"drain": {"timeout": 0}}, "drain.timeout 0 must be at least 1"),
+    ({"drain": {"timeout": 5}, "listen_streams": ["127.0.0.1:9000"]}, "drain is for programs that listen by themselves"),
+    ({"depends_on": ["ssh"]}, "write its kind too"),
+    ({"environment": {"A B": "c"}}, "no name for one"),
+    ({"health": {"tcp": "9000"}}, "must be HOST:PORT"),
+    ({"stop_timeout": -1}, "must not be negative"),
+    ({"purge": True}, "belongs to state absent only"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "sentence"), BAD, ids=[f"{next(iter(p))}-{n}" for n, (p, _sentence) in enumerate(BAD)])
+def test_a_description_that_cannot_work_is_refused_before_anything_changes(host, run, parameters, sentence):
+    result = run(**parameters)
+    assert result["failed"] and sentence in result["msg"]
+    assert not host.commands
+
+
+def test_what_is_purged_has_to_belong_to_the_service(host, run):
+    assert "shared by the whole host" in run(state="absent", purge=True, exec_start=[], directories=[{"path": "/var/lib"}])["msg"]
+
+
+def test_a_program_is_drained_as_root_outside_of_its_sandbox_and_has_the_time_for_it(host, run, tmp_path):
+    run(drain={"timeout": 90}, stop_timeout=30)
+    text = (host.units / "ticker.service").read_text()
+    assert f"ExecStop=-+/usr/bin/python3 -I {tmp_path}/lib/drain.py $MAINPID 90\n" in text and "TimeoutStopSec=100\n" in text
+    assert "def take_no_more" in (tmp_path / "lib" / "drain.py").read_text()
+
+
+def test_another_version_of_the_program_that_drains_restarts_nothing(host, run, tmp_path):
+    run(drain={"timeout": 90})
+    before = host.ran("systemctl", "restart")
+    (tmp_path / "lib" / "drain.py").write_text("an older one")
+    assert run(drain={"timeout": 90})["changed"] and host.ran("systemctl", "restart") == before
+
+
+@pytest.fixture
+def releases(tmp_path):
+    made = tmp_path / "releases"
+    for number in range(1, 6):
+        (made / str(number)).mkdir(parents=True)
+        os.utime(made / str(number), (number, number))
+    return made
+
+
+def link_to(tmp_path, number, keep=2):
+    return [{"path": str(tmp_path / "current"), "target": str(tmp_path / "releases" / str(number)), "keep": keep}]
+
+
+def test_old_releases_go_once_the_new_one_is_well_and_the_newest_stay(host, run, releases, tmp_path):
+    actions = run(links=link_to(tmp_path, 5))["actions"]
+    assert sorted(path.name for path in releases.iterdir()) == ["4", "5"]
+    assert [action for action in actions if action.startswith("tidy: ")] == [f"tidy: {releases / n} (left over)" for n in ("3", "2", "1")]
+    assert not run(links=link_to(tmp_path, 5))["changed"]
+
+
+def test_the_release_that_runs_stays_however_old_it_is(host, run, releases, tmp_path):
+    run(links=link_to(tmp_path, 1, keep=1))
+    assert [path.name for path in releases.iterdir()] == ["1"]
+
+
+def test_no_release_goes_when_the_new_one_fails(host, run, releases, tmp_path):
+    run(links=link_to(tmp_path, 1, keep=5))
+    assert run(links=link_to(tmp_path, 5), exec_start=["/bin/banana"])["failed"]
+    assert len(list(releases.iterdir())) == 5 and os.readlink(tmp_path / "current") == str(releases / "1")
 
 
 def test_absent_takes_unit_and_link_away(host, run, tmp_path):
@@ -143,3 +232,64 @@ def test_absent_takes_unit_and_link_away(host, run, tmp_path):
     assert run(state="absent")["changed"]
     assert not (host.units / "ticker.service").exists() and not os.path.lexists(tmp_path / "current")
     assert not run(state="absent")["changed"]
+
+
+# -- runs that are killed -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def release(tmp_path, run):
+    """Run a release with a configuration and a secret of its own."""
+
+    def call(number, **parameters):
+        home = tmp_path / "etc"
+        files = [{"path": f"{home}/ticker.conf", "content": f"release {number}\n"}, {"path": f"{home}/key", "secret_content": f"key {number}"}]
+        links = [{"path": str(tmp_path / "current"), "target": f"/opt/ticker/releases/{number}"}]
+        return run(directories=[{"path": str(home)}], files=files, links=links, **parameters)
+
+    return call
+
+
+def what_is_there(tmp_path):
+    return (tmp_path / "etc" / "ticker.conf").read_text(), (tmp_path / "etc" / "key").read_text(), os.readlink(tmp_path / "current")
+
+
+def is_tidy(tmp_path):
+    return not list(tmp_path.rglob(".private-llm-*")) and not list((tmp_path / "state").glob("*.service.json"))
+
+
+@pytest.mark.parametrize("power_cut", [False, True], ids=["run killed", "power cut"])
+def test_a_change_that_is_killed_at_any_step_leaves_a_service_that_runs_and_is_finished_by_the_next(host, release, tmp_path, monkeypatch, power_cut):
+    release(1)
+    count_changes_of_files(host, monkeypatch)
+    for step in killed_at_each_step(host, lambda: release(2)):
+        if power_cut:
+            host.boot()
+        assert host.active["ticker.service"] == "active", step
+        release(2)
+        assert not release(2)["changed"] and is_tidy(tmp_path), step
+        assert what_is_there(tmp_path) == ("release 2\n", "key 2", "/opt/ticker/releases/2"), step
+        release(1)
+
+
+@pytest.mark.parametrize("power_cut", [False, True], ids=["run killed", "power cut"])
+def test_a_change_that_cannot_work_and_is_killed_at_any_step_is_taken_back_by_the_next(host, release, tmp_path, monkeypatch, power_cut):
+    release(1)
+    count_changes_of_files(host, monkeypatch)
+    broken = {"exec_start": ["/opt/ticker/current/banana"]}
+    for step in killed_at_each_step(host, lambda: release(2, **broken)):
+        if power_cut:
+            host.boot()
+        result = release(2, **broken)
+        assert result["failed"] and "put back" in result["msg"], (step, result)
+        assert what_is_there(tmp_path) == ("release 1\n", "key 1", "/opt/ticker/releases/1"), step
+        assert host.active["ticker.service"] == "active" and not release(1)["changed"] and is_tidy(tmp_path), step
+
+
+def test_the_way_back_is_readable_by_root_alone_while_it_is_kept(host, release, tmp_path):
+    release(1)
+    host.dies_at = ("systemctl", "restart")
+    with pytest.raises(KeyboardInterrupt):
+        release(2)
+    (kept,) = (tmp_path / "state").glob("*.service.json")
+    assert kept.stat().st_mode & 0o777 == 0o600 and (tmp_path / "state").stat().st_mode & 0o777 == 0o700
