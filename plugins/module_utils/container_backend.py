@@ -31,7 +31,14 @@ from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths
 )
 from ansible_collections.private_llm.platform.plugins.module_utils.port_users import is_own, port_users, taken
 from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import Backend, Service, fingerprint
-from ansible_collections.private_llm.platform.plugins.module_utils.systemd import UNIT_DIRECTORY, CommandFailed, Runner, UnitStatus, enabled_units, render
+from ansible_collections.private_llm.platform.plugins.module_utils.systemd import (
+    UNIT_DIRECTORY,
+    CommandFailed,
+    Runner,
+    UnitStatus,
+    enabled_units,
+    render,
+)
 from ansible_collections.private_llm.platform.plugins.module_utils.unit_record import UnitRecord
 
 CONFIGURATION_DIRECTORY = "/etc/private-llm"

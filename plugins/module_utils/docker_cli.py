@@ -192,8 +192,9 @@ class DockerCli(Engine):
             # Names and numbers of containers are no news; what the engine refuses comes by the other stream.
             "StandardOutput": "null",
             "ExecStartPre": [remove, *map(command_line, start_commands(container, label))],
-            # Waiting instead of attaching: output reaches the journal once, by Docker's driver; what the engine refuses, by this unit.
-            "ExecStart": command_line(["/bin/sh", "-c", f'exit "$({DOCKER} wait {name})"']),
+            # Ends when the container does, with its status. One process, so that nothing stays behind if it is killed; its output is
+            # thrown away, for Docker's driver has already brought it to the journal.
+            "ExecStart": command_line(["/bin/sh", "-c", f"exec {DOCKER} attach --no-stdin --sig-proxy=false {name} >/dev/null 2>&1"]),
             "ExecStop": command_line([DOCKER, "stop", "-t", str(stop_timeout), name]),
             "ExecStopPost": remove,
             "SuccessExitStatus": "0 130 137 143",

@@ -473,7 +473,10 @@ class Transaction:
             self._systemd.reload()
         if purge:
             self._backend.purge()
-        Journal(service.unit).end()
+        journal = Journal(service.unit)
+        entry = journal.read()
+        if entry is not None:
+            self._forget(journal, entry)
 
 
 def carry_out(transaction: Transaction, state: str, check_mode: bool, purge: bool = False) -> Plan:

@@ -26,7 +26,7 @@ def must(run: Runner, command: Sequence[str]) -> str:
     """Run a command and return its output. :raises CommandFailed: on a non-zero exit status."""
     status, output, error = run(command)
     if status != 0:
-        raise CommandFailed(f"'{' '.join(command[:3])}' failed with exit status {status}: {(error or output).strip()}")
+        raise CommandFailed(f"'{' '.join(command[:3])}' failed with exit status {status}: {(error or output).strip().rstrip('.')}")
     return output
 
 
@@ -135,7 +135,10 @@ class Systemd:
     def restart(self, unit: str) -> None:
         """Start the unit anew; earlier failures are forgotten, so that a start limit cannot refuse it."""
         self._run(["systemctl", "reset-failed", unit])
-        must(self._run, ["systemctl", "restart", unit])
+        status, _output, error = self._run(["systemctl", "restart", unit])
+        if status != 0:
+            # The rest of what systemctl says is where to look, which is told with the log.
+            raise CommandFailed(f"it does not start: {(error.strip() or f'exit status {status}').splitlines()[0].rstrip('.')}")
 
     def stop(self, unit: str) -> None:
         """Stop the unit and wait for its end."""

@@ -38,7 +38,7 @@ def _split(text: str) -> tuple[str, str]:
 def parse(text: str) -> UnitRecord:
     """Read the record of a unit; an empty one when the unit has none."""
     lines = [line.split("=", 1) for line in _split(text)[1].splitlines() if "=" in line]
-    found = {name: value for name, value in lines}
+    found = dict(lines)
     return UnitRecord(
         fingerprint=found.get("Fingerprint", ""),
         image=found.get("Image", ""),
@@ -84,5 +84,5 @@ def published_by_others(directory: str, own: str, enabled: set[str]) -> dict[str
         with open(path, encoding="utf-8", errors="replace") as stream:
             text = stream.read()
         if text.startswith(HEADER):
-            found.update({entry: name for entry in parse(text).publish})
+            found.update(dict.fromkeys(parse(text).publish, name))
     return found

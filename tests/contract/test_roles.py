@@ -135,3 +135,10 @@ def test_every_published_port_names_the_address_it_listens_on(path):
         if without_jinja(port).count(":") < 2
     ]
     assert bare == []
+
+
+@each_task_file
+def test_no_role_starts_stops_or_describes_a_unit_by_itself(path):
+    by_itself = [task["name"] for task in tasks_of(path) if action_of(task).rpartition(".")[2] in ("systemd", "systemd_service", "service", "sysvinit")]
+    by_itself += [task["name"] for task in tasks_of(path) for text in strings_in(task) if re.search(r"\bsystemctl\b|/systemd/system/", text)]
+    assert by_itself == [], "container_service and native_service do that, with a way back"

@@ -121,7 +121,10 @@ CHANGES = [
         ["file: /run/secrets/password (mode)", "job: migrate (image or input changed)", "restart: room.service (changed: file)"],
     ),
     ({"health": {"exec": ["pg_isready", "--host=127.0.0.1"], "timeout": 30}}, ["unit: room.service (health check)"]),
-    ({"networks": [{"name": "room"}, {"name": "room-two", "internal": True}]}, ["network: room-two (missing)", "unit: room.service (content)", "restart: room.service (changed: unit)"]),
+    (
+        {"networks": [{"name": "room"}, {"name": "room-two", "internal": True}]},
+        ["network: room-two (missing)", "unit: room.service (content)", "restart: room.service (changed: unit)"],
+    ),
 ]
 
 
@@ -253,13 +256,15 @@ def test_a_registry_that_is_gone_does_not_touch_what_runs(host):
 
 
 LISTEN_AND_SAY_NOTHING = "use Socket; socket(S,2,1,6); bind(S,sockaddr_in(5432,INADDR_ANY)); listen(S,9); sleep 1000"
+SOON_READY = {"exec": ["pg_isready", "--host=127.0.0.1"], "timeout": 5}
+SOON_THERE = {"http": "http://127.0.0.1:5433/", "timeout": 5}
 BROKEN = {
     "a setting it refuses": ({"command": ["postgres", "-c", "max_connections=banana"]}, "invalid value for parameter"),
     "a program that ends at once": ({"entrypoint": "/bin/false"}, "the unit ended and was started again"),
     "a program that is not there": ({"entrypoint": "/no/such/program"}, "/no/such/program"),
-    "a program that never gets ready": ({"command": ["sleep", "infinity"], "stop_timeout": 1, "health": {"exec": ["pg_isready", "--host=127.0.0.1"], "timeout": 5}}, "not healthy after 5 s"),
+    "a program that never gets ready": ({"command": ["sleep", "infinity"], "stop_timeout": 1, "health": SOON_READY}, "not healthy after 5 s"),
     "an endpoint that hangs": (
-        {"entrypoint": "/usr/bin/perl", "command": ["-e", LISTEN_AND_SAY_NOTHING], "stop_timeout": 1, "health": {"http": "http://127.0.0.1:5433/", "timeout": 5}},
+        {"entrypoint": "/usr/bin/perl", "command": ["-e", LISTEN_AND_SAY_NOTHING], "stop_timeout": 1, "health": SOON_THERE},
         "not healthy after 5 s; last answer: http://127.0.0.1:5433/: timed out",
     ),
     "a memory limit that kills it": ({"memory": "6m", "stop_timeout": 1}, "room.service"),
@@ -277,7 +282,7 @@ def test_a_change_that_cannot_work_is_taken_back(host, change, reason):
 def test_an_image_that_starts_and_never_gets_well_is_taken_back(host, image):
     before = host.check_output("docker inspect -f '{{.Image}}' room")
     never = image("never-well:1", 'ENTRYPOINT [\\"sleep\\"]', 'CMD [\\"infinity\\"]')
-    result = run(image=never, stop_timeout=1, health={"exec": ["pg_isready", "--host=127.0.0.1"], "timeout": 5})
+    result = run(image=never, stop_timeout=1, health=SOON_READY)
     assert result["failed"] and "put back and runs again" in result["msg"]
     assert host.check_output("docker inspect -f '{{.Image}}' room") == before
 
@@ -427,25 +432,39 @@ def test_a_second_run_waits_for_one_that_its_ansible_has_left_alone(host, trap):
 # -- the end ----------------------------------------------------------------------------------------------------------------------------
 
 
-def documented_examples():
-    documentation = subprocess.check_output(["ansible-doc", "--json", "private_llm.platform.container_service"], text=True)
-    return yaml.safe_load(json.loads(documentation)["private_llm.platform.container_service"]["examples"])
+def run_examples_of(module, tmp_path, *further):
+    """The tasks that the documentation of a module shows, as they are."""
+    name = f"private_llm.platform.{module}"
+    documentation = subprocess.check_output(["ansible-doc", "--json", name], text=True)
+    tasks = yaml.safe_load(json.loads(documentation)[name]["examples"]) + list(further)
+    play = {"name": "Examples", "hosts": HOST, "gather_facts": False, "vars": {"inventory_db_password": "p"}, "tasks": tasks}
+    (tmp_path / "examples.yml").write_text(yaml.safe_dump([play]))
+    command = ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], str(tmp_path / "examples.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
-def test_the_documented_examples_run_as_they_are(host, tmp_path):
+def test_the_documented_examples_of_containers_run_as_they_are(host, tmp_path):
     base = host.check_output("docker inspect -f '{{.Config.Image}}' room")
     host.check_output(f"docker tag {base} docker.io/library/postgres:17-trixie")
-    play = [{"name": "Examples", "hosts": HOST, "gather_facts": False, "vars": {"inventory_db_password": "p"}, "tasks": documented_examples()}]
-    (tmp_path / "examples.yml").write_text(yaml.safe_dump(play))
-    done = subprocess.run(
-        ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], str(tmp_path / "examples.yml")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
+    run_examples_of("container_service", tmp_path)
     assert not host.file("/var/lib/inventory-db").exists and host.run("docker network inspect inventory").rc != 0
 
 
+def test_the_documented_examples_of_native_programs_run_as_they_are(host, tmp_path):
+    home = "/opt/ticker/releases/1.4.0"
+    host.check_output(f"useradd --system ticker && mkdir -p {home}")
+    program = str(SCENARIO / "files" / "ticker.py")
+    subprocess.run(["docker", "cp", program, f"{HOST}:{home}/ticker"], check=True, capture_output=True)
+    host.check_output(f"chmod 755 {home}/ticker")
+    run_examples_of("native_service", tmp_path, {"private_llm.platform.native_service": {"name": "ticker", "state": "absent"}})
+    assert host.check_output("docker info -f '{{.LoggingDriver}}'") == "journald"
+    assert not host.file("/etc/systemd/system/ticker.service").exists
+
+
 def test_absent_keeps_the_data_and_purge_takes_it(host):
-    purge = {"name": "room-gone", "publish": ["127.0.0.1:5434:5432"], "volumes": [{"source": "/var/lib/room-gone", "target": "/var/lib/postgresql/data", "mode": "0700"}], "jobs": []}
+    volumes = [{"source": "/var/lib/room-gone", "target": "/var/lib/postgresql/data", "mode": "0700"}]
+    purge = {"name": "room-gone", "publish": ["127.0.0.1:5434:5432"], "volumes": volumes, "jobs": []}
     run(**purge)
     run(**purge, state="absent")
     assert host.file("/var/lib/room-gone/PG_VERSION").exists and not host.file("/etc/private-llm/room-gone").exists

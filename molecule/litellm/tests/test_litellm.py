@@ -39,7 +39,9 @@ def test_the_container_is_hardened(inspect):
     assert hardening_gaps(inspect("litellm")) == []
 
 
-@pytest.mark.parametrize("command", ["systemctl cat litellm", "ps axww", "journalctl --no-pager", "cat /etc/private-llm/litellm/*/files/etc/litellm/config.yaml"])
+@pytest.mark.parametrize(
+    "command", ["systemctl cat litellm", "ps axww", "journalctl --no-pager", "cat /etc/private-llm/litellm/*/files/etc/litellm/config.yaml"]
+)
 def test_no_secret_is_seen_in(host, command):
     output = host.check_output(command)
     assert [secret for secret in SECRETS if secret in output] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
 import pytest
 
@@ -121,8 +122,47 @@ def test_the_server_sees_a_host_that_it_cannot_write(host):
     assert options["/"].startswith("ro")
 
 
-def test_the_server_has_time_to_stop(host):
-    assert host.check_output("systemctl show llama-server --property TimeoutStopUSec --value") == "1min"
+def test_the_server_has_time_to_finish_and_to_stop(host):
+    assert host.check_output("systemctl show llama-server --property TimeoutStopUSec --value") == "2min 10s"
+
+
+def pid_of(host):
+    return host.check_output("systemctl show llama-server --property MainPID --value")
+
+
+def processing(host):
+    metrics = dict(line.split() for line in ask(host, f"{HERE}/metrics")[1].splitlines() if not line.startswith("#"))
+    return int(metrics["llamacpp:requests_processing"])
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(0.2)
+
+
+def test_a_restart_lets_answers_end_and_who_comes_meanwhile_is_answered_by_the_next_server(host):
+    before = pid_of(host)
+    request = {"model": "qwen3-coder", "messages": [{"role": "user", "content": "Say much"}], "stream": True, "ignore_eos": True, "max_tokens": 7000}
+    curl = f"curl --silent --no-buffer --max-time 100 --header 'Authorization: Bearer {KEY}' --json '{json.dumps(request)}'"
+    for number in range(4):
+        host.check_output(f"({curl} {HERE}/v1/chat/completions > /run/stream-{number} 2>&1 &)")
+    wait_until(lambda: processing(host) == 4, 20)
+    host.check_output("systemctl restart --no-block llama-server")
+    wait_until(lambda: "deactivating" in host.run("systemctl is-active llama-server").stdout, 5)
+    status, body = chat(host, BRIDGE, network="gateway")
+    assert pid_of(host) not in (before, "0"), "the new request was answered by the old server"
+    assert (status, json.loads(body)["choices"][0]["message"]["content"]) == (200, ANSWER)
+    for number in range(4):
+        assert host.check_output(f"tail -n 2 /run/stream-{number}").strip().endswith("data: [DONE]"), "an answer was cut off"
+    assert "drained" in host.check_output("journalctl --no-pager --output cat --unit llama-server --lines 60")
+
+
+def test_only_the_newest_releases_stay_beside_the_one_that_runs(host):
+    runs = host.check_output("readlink /opt/llama.cpp/current")
+    there = host.check_output("ls /opt/llama.cpp/releases").split()
+    assert len(there) == 3 and runs.rpartition("/")[2] in there and {"2023", "2024"} < set(there)
 
 
 def test_a_killed_server_comes_back(host):

@@ -149,7 +149,8 @@ class FakeHost:
         if words[0] == "create":
             label = next(word.partition("=")[2] for word in words if word.startswith("private_llm.platform.fingerprint="))
             self.jobs.append(words)
-            self._made[name] = {"State": {"Running": False, "Status": "created", "ExitCode": 0}, "Config": {"Labels": {"private_llm.platform.fingerprint": label}}}
+            state = {"Running": False, "Status": "created", "ExitCode": 0}
+            self._made[name] = {"State": state, "Config": {"Labels": {"private_llm.platform.fingerprint": label}}}
         elif words[0] == "start":
             status = self.job_status.get(name, 0)
             self._made[name]["State"] = {"Running": False, "Status": "exited", "ExitCode": status}

@@ -491,7 +491,7 @@ BAD = {"command": ["banana"], "files": [{"path": "/etc/web.conf", "content": "li
 def is_tidy(tmp_path):
     """Nothing is left but one definition, and no way back is kept."""
     definitions = list((tmp_path / "private-llm" / "web").iterdir())
-    hidden = [path for path in tmp_path.rglob(".private-llm-*")]
+    hidden = list(tmp_path.rglob(".private-llm-*"))
     return len(definitions) == 1 and not hidden and not list((tmp_path / "state").glob("*.service.json"))
 
 
