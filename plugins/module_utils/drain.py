@@ -91,6 +91,8 @@ def drain(pid: int, seconds: float) -> str:
             take_no_more(handle)
             ports.add(handle.getsockname()[1])
     first = left = open_connections(pid, ports)
+    sys.stdout.write(f"taking no new connections, waiting for {first} to end\n")
+    sys.stdout.flush()
     while left and time.monotonic() - began < seconds:
         time.sleep(ASK_AGAIN_SECONDS)
         left = open_connections(pid, ports)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from lab import testhosts
@@ -145,12 +144,18 @@ class EngineRoom:
         playbook = self.directory / "bench.json"
         playbook.write_text(json.dumps([{"name": "Bench", "hosts": HOST, "gather_facts": False, "tasks": list(tasks)}]))
         command = ["ansible-playbook", "-i", str(self.directory / "hosts.json"), "-i", str(self.lab.home / "inventory"), str(playbook)]
-        settings = self.settings | {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_PIPELINING": "true"}
+        seconds = self.directory / "seconds.jsonl"
+        seconds.unlink(missing_ok=True)
+        settings = self.settings | {
+            "ANSIBLE_PIPELINING": "true",
+            "ANSIBLE_CALLBACK_PLUGINS": str(self.lab.repository / "tools" / "callbacks"),
+            "ANSIBLE_CALLBACKS_ENABLED": "seconds",
+            "PRIVATE_LLM_SECONDS": str(seconds),
+        }
         done = subprocess.run(command, env=settings, cwd=self.lab.repository, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise LabError(f"The playbook of the benchmark failed: {done.stdout[-2000:]}{done.stderr[-500:]}")
-        report = json.loads(done.stdout[done.stdout.index("{") :])
-        return [_seconds(task["task"]["duration"]) for play in report["plays"] for task in play["tasks"]]
+        return [float(json.loads(line)["seconds"]) for line in seconds.read_text().splitlines()]
 
     def service(self, number: int, word: str) -> dict[str, object]:
         return {
@@ -269,11 +274,6 @@ class EngineRoom:
 
 def _ping(number: int) -> dict[str, object]:
     return {"name": f"Ping {number}", "ansible.builtin.ping": {}}
-
-
-def _seconds(duration: dict[str, str]) -> float:
-    begin, end = (datetime.fromisoformat(duration[key].replace("Z", "+00:00")) for key in ("start", "end"))
-    return (end - begin).total_seconds()
 
 
 def _cores() -> int:

