@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils import drain, unit_record
 from ansible_collections.private_llm.platform.plugins.module_utils.health import Health
+from ansible_collections.private_llm.platform.plugins.module_utils.journal import Journal
 from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths import (
     ManagedDirectory,
     ManagedFile,
@@ -166,8 +167,10 @@ class NativeBackend(Backend):
     # -- what runs, and what is left ----------------------------------------------------------------------------------
 
     def running_fingerprint(self, status: UnitStatus) -> str | None:
-        if self._is_socket:  # no process: a socket is stopped before its file changes, so one that listens is the one on disk
-            return self.wanted().fingerprint
+        if self._is_socket:
+            # No process carries it: what listens is what the unit says, unless a run died between writing that and restarting.
+            unit = f"{self._name}.socket"
+            return unit_record.read(f"{UNIT_DIRECTORY}/{unit}").fingerprint if Journal(unit).read() is None else None
         try:
             with open(f"/proc/{status.main_pid}/environ", "rb") as stream:
                 variables = stream.read().split(b"\0")

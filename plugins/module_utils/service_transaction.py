@@ -318,10 +318,6 @@ class Transaction:
 
     def _stage(self, service: Service, plan: Plan) -> None:
         """Write everything but the unit."""
-        if plan.restart and service.companions:
-            # A socket carries no fingerprint: it is stopped before its file changes, so that an interrupted run shows.
-            self._disturbed = True
-            self._stop(service)
         try:
             for directory in plan.directories:
                 directory.apply()
@@ -350,7 +346,7 @@ class Transaction:
             self._systemd.enable(service.unit)
         if plan.restart:
             self._disturbed = True
-            self._systemd.restart(service.unit)
+            self._systemd.restart(service.unit, service.companions)
 
     def _verify(self, service: Service) -> None:
         first = self._systemd.status(service.unit).restarts

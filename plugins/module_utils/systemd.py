@@ -132,10 +132,21 @@ class Systemd:
         """Do not start the unit at boot any more."""
         must(self._run, ["systemctl", "disable", "--quiet", unit])
 
-    def restart(self, unit: str) -> None:
-        """Start the unit anew; earlier failures are forgotten, so that a start limit cannot refuse it."""
+    def restart(self, unit: str, companions: Sequence[str] = ()) -> None:
+        """Start the unit anew; earlier failures are forgotten, so that a start limit cannot refuse it.
+
+        :param companions: units that are in its way while they run (the service of a socket); stopped first.
+        :raises CommandFailed: when it does not start.
+        """
         self._run(["systemctl", "reset-failed", unit])
-        status, _output, error = self._run(["systemctl", "restart", unit])
+        running = [companion for companion in companions if self.status(companion).is_active]
+        if running:
+            # By systemd itself, so that nobody can die between the two halves.
+            script = f"systemctl stop {' '.join([unit, *running])} && exec systemctl start {unit}"
+            command = ["systemd-run", "--wait", "--collect", "--quiet", "--pipe", "/bin/sh", "-c", script]
+        else:
+            command = ["systemctl", "restart", unit]
+        status, _output, error = self._run(command)
         if status != 0:
             # The rest of what systemctl says is where to look, which is told with the log.
             raise CommandFailed(f"it does not start: {(error.strip() or f'exit status {status}').splitlines()[0].rstrip('.')}")

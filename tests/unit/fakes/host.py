@@ -48,6 +48,11 @@ class FakeHost:
             self.step()
         if words[0] == "systemctl":
             return self._systemctl(words[1:])
+        if words[0] == "systemd-run":
+            stopped, started = re.fullmatch(r"systemctl stop (.*) && exec systemctl start (.*)", words[-1]).groups()
+            for unit in stopped.split():
+                self._systemctl(["stop", unit])
+            return self._start(started)
         if words[0] == "timeout" and "/usr/bin/docker" in words:
             return self._docker(words[words.index("/usr/bin/docker") + 1 :])
         if words[0] == "/usr/bin/docker":

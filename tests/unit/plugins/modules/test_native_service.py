@@ -127,14 +127,22 @@ def test_a_socket_is_started_instead_of_its_service(host, run):
     assert not run(listen_streams=["127.0.0.1:9000"])["changed"]
 
 
-def test_a_socket_is_stopped_before_its_file_changes(host, run):
+def test_a_service_that_runs_is_stopped_by_systemd_itself_before_its_socket_is_opened_anew(host, run):
     run(listen_streams=["127.0.0.1:9000"])
-    host.dies_at = ("systemctl", "daemon-reload")
-    with pytest.raises(KeyboardInterrupt):
+    host.active["ticker.service"] = "active"
+    run(listen_streams=["127.0.0.1:9001"])
+    assert host.ran("systemd-run") == 1 and (host.active["ticker.socket"], host.active["ticker.service"]) == ("active", "inactive")
+
+
+def test_a_socket_stays_open_when_a_run_is_killed_at_any_step_and_is_finished_by_the_next(host, run, tmp_path, monkeypatch):
+    run(listen_streams=["127.0.0.1:9000"])
+    count_changes_of_files(host, monkeypatch)
+    for step in killed_at_each_step(host, lambda: run(listen_streams=["127.0.0.1:9001"])):
+        assert host.active["ticker.socket"] == "active", step
         run(listen_streams=["127.0.0.1:9001"])
-    host.dies_at = None
-    assert host.active["ticker.socket"] == "inactive"
-    assert run(listen_streams=["127.0.0.1:9001"])["changed"] and host.active["ticker.socket"] == "active"
+        assert "ListenStream=127.0.0.1:9001" in (host.units / "ticker.socket").read_text() and is_tidy(tmp_path), step
+        assert not run(listen_streams=["127.0.0.1:9001"])["changed"], step
+        run(listen_streams=["127.0.0.1:9000"])
 
 
 BAD = [
