@@ -191,6 +191,7 @@ class DockerCli(Engine):
             "Type": "exec",
             # Names and numbers of containers are no news; what the engine refuses comes by the other stream.
             "StandardOutput": "null",
+            "StandardError": "journal",
             "ExecStartPre": [remove, *map(command_line, start_commands(container, label))],
             # Ends when the container does, with its status. One process, so that nothing stays behind if it is killed; its output is
             # thrown away, for Docker's driver has already brought it to the journal.
