@@ -123,10 +123,13 @@ def _find_keys(client: LitellmClient, wanted: Wanted, names: list[str], found: F
     for name in names:
         add(user_id=name)
     for key in wanted.keys:
-        if key.token not in found.keys:
+        if key.token and key.token not in found.keys:
             add(key_hash=key.token)
-        if key.state != "absent" and not any(row.get("key_alias") == key.alias for row in found.keys.values()):
-            add(key_alias=key.alias)
+        aliases = {row.get("key_alias") for row in found.keys.values()}
+        wanted_aliases = [key.alias, key.alias + state.RETIRING_SUFFIX] if key.owns_alias else [key.alias] if key.state != "absent" else []
+        for alias in wanted_aliases:
+            if alias not in aliases:
+                add(key_alias=alias)
     for team in wanted.teams:
         if team.state == "absent":
             add(team_id=team.name)
@@ -144,10 +147,10 @@ def _find_teams(client: LitellmClient, wanted: Wanted, found: Found) -> None:
         if user.state == "absent":
             names |= {str(team) for team in row.get("teams") or []}
     for name in sorted(names):
-        row = client.team(name)
-        if row is not None:
-            found.teams[name] = state.slim_team(row)
-            found.members.update({(name, str(member.get("user_id"))): state.slim_member(member) for member in row["team_memberships"]})
+        team = client.team(name)
+        if team is not None:
+            found.teams[name] = state.slim_team(team)
+            found.members.update({(name, str(member.get("user_id"))): state.slim_member(member) for member in team["team_memberships"]})
 
 
 # -- acting --------------------------------------------------------------------
@@ -328,9 +331,9 @@ def diff_of(plan: Plan) -> dict[str, Any]:
         owner = step.owner or "%ss" % step.kind
         subject = step.name if not step.owner else step.subject
         if step.before is not None:
-            before.setdefault(owner, {})[subject] = step.before
+            before.setdefault(owner, {}).setdefault(subject, {}).update(step.before)
         if step.after is not None:
-            after.setdefault(owner, {})[subject] = step.after
+            after.setdefault(owner, {}).setdefault(subject, {}).update(step.after)
     return {"before": before, "after": after, "before_header": "the gateway now", "after_header": "the gateway as wanted"}
 
 
@@ -349,11 +352,14 @@ class AccessModule(AnsibleModule):  # type: ignore[misc]
     nothing of the parameters is logged or returned, and the result is searched for keys once.
     """
 
+    no_log_values: set[str]
+
     def _log_invocation(self) -> None:
         self.log("Invoked for the gateway at %s" % self.params["api_url"])
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         kwargs["invocation"] = {"module_args": {"api_url": self.params["api_url"]}}
+        # Every key begins alike, so whatever holds none that looks like one holds none at all.
         suspects = set(_KEY_LIKE.findall(json.dumps(kwargs, default=str)))
         self.no_log_values = {
             secret for secret in self.no_log_values if secret == self.params["api_key"] or any(secret in suspect for suspect in suspects)
@@ -381,6 +387,7 @@ def run_single(options: dict[str, Any], wanted_of: Any, result_of: Any, **module
     module = AnsibleModule(argument_spec={**argument_spec(), **options}, supports_check_mode=True, **module_options)
     try:
         wanted = wanted_of(module.params)
+        wanted.manager = state.SINGLE_MANAGER
         problems = state.problems_of(wanted)
         if problems:
             raise LitellmError(" ".join(problems))

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import key_hash
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Found, Key, Membership, Team, User, Wanted
 
 NAMES_IN_A_WARNING = 20
@@ -29,12 +30,14 @@ class Stage(IntEnum):
     USERS = 3
     JOIN = 4
     CHANGE_KEYS = 5
-    MAKE_KEYS = 6
+    # The gateway holds a key's old limits against its new team's, even when both change in one call.
+    MOVE_KEYS = 6
+    MAKE_KEYS = 7
     # The old key ends after the new one works.
-    RETIRE_KEYS = 7
+    RETIRE_KEYS = 8
     # Taking somebody out of a team deletes the person's keys of that team, so keys have moved on before.
-    LEAVE = 8
-    REMOVE = 9
+    LEAVE = 9
+    REMOVE = 10
 
 
 @dataclass
@@ -101,6 +104,12 @@ def _compared(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         metadata = state.metadata_of(row)
         compared["metadata"] = {name: metadata.get(name) for name in state.metadata_of(changes)}
     return compared
+
+
+def _latest_first(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """The order in which keys were replaced: one that still counts as current, then the youngest."""
+    made = state.moment(row.get("created_at"))
+    return state.RETIRED_AT in state.metadata_of(row), -(made.timestamp() if made else 0.0)
 
 
 class _Planner:
@@ -206,7 +215,7 @@ class _Planner:
 
     def _team(self, team: Team) -> None:
         row = self.found.teams.get(team.name)
-        metadata = state.wanted_metadata(team.fields, team.metadata)
+        metadata = state.wanted_metadata(self.wanted.manager, team.fields, team.metadata)
         if row is None:
             fields = {"team_id": team.name, **team.fields, "metadata": metadata}
             self._add(Stage.TEAMS, "/team/new", fields, "team", team.name, "", "team %s made" % team.name, after=_shown(team.fields))
@@ -256,9 +265,11 @@ class _Planner:
                 )
             return
         self._email_conflict(user)
+        if user.owns_keys:
+            self._block_with_user(user)
         places = {place.team: ",".join(sorted(place.fields)) for place in self.places_of[user.name]}
         kept = self._places(user, row, places)
-        metadata = state.wanted_metadata(user.fields, user.metadata, **{state.MANAGED_TEAMS: kept})
+        metadata = state.wanted_metadata(self.wanted.manager, user.fields, user.metadata, **{state.MANAGED_TEAMS: kept})
         if row is None:
             # Without auto_create_key false the gateway would make a key that nobody knows of.
             fields = {"user_id": user.name, "auto_create_key": False, "metadata": metadata, **user.fields}
@@ -279,6 +290,22 @@ class _Planner:
             # /user/update makes a user of an unknown name; here the name was found, so it cannot.
             self._change(Stage.USERS, "/user/update", {"user_id": user.name}, "user", user.name, user.name, changes, row)
 
+    def _block_with_user(self, user: User) -> None:
+        for row in self.keys_of[user.name]:
+            metadata = dict(state.metadata_of(row))
+            if user.state == "blocked" and not row.get("blocked"):
+                metadata[state.BLOCKED_WITH_USER] = True
+            elif user.state == "present" and row.get("blocked") and metadata.pop(state.BLOCKED_WITH_USER, None):
+                pass
+            else:
+                continue
+            changes = {"blocked": user.state == "blocked", "metadata": metadata}
+            stage = Stage.TAKE_AWAY if changes["blocked"] else Stage.CHANGE_KEYS
+            label = state.key_label(row)
+            before, after = _compared(row, {"blocked": None}), _compared(changes, {"blocked": None})
+            sentence = "key %s: %s" % (label, _described({"blocked": changes["blocked"]}, row))
+            self._add(stage, "/key/update", {"key": row["token"], **changes}, "key", label, user.name, sentence, before, after)
+
     def _email_conflict(self, user: User) -> None:
         email = str(user.fields.get("user_email") or "").casefold()
         holder = self.taken.get(email) if email else None
@@ -295,7 +322,7 @@ class _Planner:
         for membership in self.places_of[user.name]:
             self._join(membership, recorded.get(membership.team, ""))
         kept = dict(places)
-        if user.name in self.wanted.closed:
+        if user.name in self.wanted.closed or user.owns_teams:
             for team in sorted(set(recorded) - set(places)):
                 if not self._leave(team, user.name):
                     kept[team] = recorded[team]
@@ -366,7 +393,7 @@ class _Planner:
         """Keys of a person that were made here and are no longer listed: an own value's predecessor may live on for a while."""
         unlisted = [row for row in self.keys_of[name] if state.is_ours(row) and str(row["token"]) not in self.keys]
         successors = {key.name: key for key in self.wanted.keys if key.person == name and key.grace and not key.retiring and key.state == "present"}
-        for row in sorted(unlisted, key=lambda row: str(row.get("created_at")), reverse=True):
+        for row in sorted(unlisted, key=_latest_first):
             successor = successors.pop(str(state.metadata_of(row).get(state.MANAGED_KEY) or ""), None)
             user = self.users.get(name)
             if successor is None or user is None or user.state == "absent":
@@ -374,8 +401,26 @@ class _Planner:
             else:
                 self._retire(successor, row, {})
 
+    def _predecessors(self, key: Key) -> None:
+        """What has the alias of a key that stands alone: the key before it, which lives on for a while or goes."""
+        aliases = (key.alias, key.alias + state.RETIRING_SUFFIX)
+        rows = [row for token, row in self.found.keys.items() if token != key.token and row.get("key_alias") in aliases]
+        retire = key.grace and key.state == "present"
+        for row in sorted(rows, key=_latest_first):
+            if key.state == "absent":
+                self._delete_key(key.person, row)
+            elif not state.is_marked(row):
+                continue  # Somebody else's: a conflict, which is told with all others.
+            elif retire:
+                self._retire(key, row, {})
+                retire = False
+            else:
+                self._delete_key(key.person, row)
+
     def _key(self, key: Key) -> None:
         row = self.found.keys.get(key.token)
+        if key.owns_alias:
+            self._predecessors(key)
         if key.state == "absent":
             if row is not None:
                 self._delete_key(key.person, row)
@@ -401,14 +446,24 @@ class _Planner:
         merged = state.merged_metadata(row, metadata)
         if merged is not None:
             changes["metadata"] = merged
+        self._change_key(key, row, changes)
+
+    def _change_key(self, key: Key, row: Mapping[str, Any], changes: dict[str, Any]) -> None:
+        target = {"key": key.token}
+        move = {"team_id": changes.pop("team_id")} if changes.get("team_id") else {}
         if changes:
             stage = Stage.TAKE_AWAY if changes.get("blocked") else Stage.CHANGE_KEYS
-            self._change(stage, "/key/update", {"key": key.token}, "key", key.alias, key.person, changes, row)
+            sent = {name: value for name, value in changes.items() if name != "expires"}
+            sentence = "key %s: %s" % (key.alias, _described(changes, row))
+            before, after = _compared(row, changes), _compared(changes, changes)
+            self._add(stage, "/key/update", {**target, **sent}, "key", key.alias, key.person, sentence, before, after)
+        if move:
+            self._change(Stage.MOVE_KEYS, "/key/update", target, "key", key.alias, key.person, move, row)
 
     def _wanted_key(self, key: Key) -> tuple[dict[str, Any], dict[str, Any]]:
         set_fields = [*key.fields, *(["expires"] if key.expires or key.retiring else [])]
         recorded = [name for name in set_fields if name not in ("key_alias", "user_id")]
-        return key.fields, state.wanted_metadata(recorded, key.metadata, **{state.MANAGED_KEY: key.name})
+        return key.fields, state.wanted_metadata(self.wanted.manager, recorded, key.metadata, **{state.MANAGED_KEY: key.name})
 
     def _make_key(self, key: Key) -> None:
         fields, metadata = self._wanted_key(key)
@@ -440,7 +495,7 @@ class _Planner:
         self.retiring.add(str(row["token"]))
         self._expire(row, end, changes)
         fields = state.once_set(row) | {"expires", "metadata.%s" % state.RETIRED_AT, "metadata.%s" % state.MANAGED_KEY}
-        marks = {state.MANAGED_BY: state.MANAGER, state.MANAGED_KEY: key.name, state.RETIRED_AT: state.written(since)}
+        marks = {state.MANAGED_BY: self.wanted.manager, state.MANAGED_KEY: key.name, state.RETIRED_AT: state.written(since)}
         if metadata is None:
             wanted = {**state.metadata_of(row), **marks, state.MANAGED_FIELDS: ",".join(sorted(fields))}
         else:
@@ -451,7 +506,7 @@ class _Planner:
             changes["metadata"] = merged
         if metadata is None and row.get("key_alias") == key.alias:
             # The successor takes the alias over, and an alias is unique at the gateway.
-            changes["key_alias"] = "%s/retiring" % key.alias
+            changes["key_alias"] = key.alias + state.RETIRING_SUFFIX
         if not changes:
             return
         label = state.key_label(row)
@@ -481,7 +536,7 @@ class _Planner:
         return not state.is_ours(row) and str(row["token"]) not in self.keys
 
     def _origin(self, row: Mapping[str, Any]) -> str:
-        return " (not made here)" if self._is_foreign(row) else ""
+        return " (not made here)" if self._is_foreign(row) and not state.is_marked(row) else ""
 
     # -- what is not in the list ------------------------------------------
 
@@ -536,7 +591,7 @@ class _Planner:
                 continue
             if token in self.keys and step.path == "/key/update":
                 continue
-            if step.path == "/key/generate" and token == state.key_hash(step.fields["key"]):
+            if step.path == "/key/generate" and token == key_hash(step.fields["key"]):
                 continue
             self.plan.conflicts.append(
                 "%s: the alias %s belongs to another key of the gateway (of user %s) that was not made here; rename or delete that one."

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timezone
@@ -22,6 +23,8 @@ from ansible_collections.private_llm.platform.plugins.module_utils.litellm_clien
 from ansible_collections.private_llm.platform.plugins.module_utils.people import MINIMUM_KEY_LENGTH
 
 MANAGER = "private_llm.platform"
+# What a module for one object marks: the module with the whole list does not take it for its own.
+SINGLE_MANAGER = MANAGER + "/single"
 MANAGED_BY = "managed_by"
 MANAGED_FIELDS = "managed_fields"
 # A user's: the teams that the user was put in here, each with the limits set there.
@@ -29,6 +32,9 @@ MANAGED_TEAMS = "managed_teams"
 # A key's: its short name, and for one that a successor replaced the moment when that happened, which starts its grace period.
 MANAGED_KEY = "managed_key"
 RETIRED_AT = "retired_at"
+RETIRING_SUFFIX = "/retiring"
+# A key's: it was blocked because its user was.
+BLOCKED_WITH_USER = "blocked_with_user"
 # A row of the gateway's own that owns what the master key makes, and is a member of each team.
 GATEWAY_USER = "default_user_id"
 # What everybody has: otherwise a person's key could make further keys, without limits and outliving this one.
@@ -79,6 +85,9 @@ class User:
     metadata: dict[str, Any] = field(default_factory=dict)
     state: str = "present"
     purge: bool = False
+    # For a user alone: whether blocking reaches the keys, and whether the teams that are named are all of them.
+    owns_keys: bool = False
+    owns_teams: bool = False
 
 
 @dataclass
@@ -104,11 +113,13 @@ class Key:
     expires: datetime | None = None
     grace: int = 0
     retiring: bool = False
+    # For a key alone: whatever has its alias is the key, or the one before it.
+    owns_alias: bool = False
 
     @property
     def token(self) -> str:
-        """What the gateway calls the key."""
-        return key_hash(self.value)
+        """What the gateway calls the key; nothing for one that is known by its alias alone."""
+        return key_hash(self.value) if self.value else ""
 
 
 @dataclass
@@ -127,6 +138,7 @@ class Wanted:
     closed: set[str] = field(default_factory=set)
     whole: bool = False
     purge: bool = False
+    manager: str = MANAGER
 
     def part(self, names: Iterable[str], whole: bool = False) -> Wanted:
         """Only what these people need, with their teams and budgets."""
@@ -213,27 +225,32 @@ def metadata_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_ours(row: Mapping[str, Any]) -> bool:
-    """Whether the object was once made here."""
+    """Whether the object was once made out of a whole list."""
     return metadata_of(row).get(MANAGED_BY) == MANAGER
+
+
+def is_marked(row: Mapping[str, Any]) -> bool:
+    """Whether the object was once made by any module of this collection."""
+    return metadata_of(row).get(MANAGED_BY) in (MANAGER, SINGLE_MANAGER)
 
 
 def once_set(row: Mapping[str, Any]) -> set[str]:
     """The fields that were set here."""
     recorded = metadata_of(row).get(MANAGED_FIELDS)
-    return set(recorded.split(",")) - {""} if is_ours(row) and isinstance(recorded, str) else set()
+    return set(recorded.split(",")) - {""} if is_marked(row) and isinstance(recorded, str) else set()
 
 
 def managed_teams(row: Mapping[str, Any]) -> dict[str, str]:
     """The teams that a user was put in here."""
     recorded = metadata_of(row).get(MANAGED_TEAMS)
-    return {str(name): str(fields) for name, fields in recorded.items()} if is_ours(row) and isinstance(recorded, dict) else {}
+    return {str(name): str(fields) for name, fields in recorded.items()} if is_marked(row) and isinstance(recorded, dict) else {}
 
 
-def wanted_metadata(set_fields: Iterable[str], own: Mapping[str, Any], **marks: Any) -> dict[str, Any]:
+def wanted_metadata(manager: str, set_fields: Iterable[str], own: Mapping[str, Any], **marks: Any) -> dict[str, Any]:
     """The metadata of an object made here: the operator's own facts, and the mark."""
     given = {name: value for name, value in marks.items() if value not in (None, {})}
     fields = sorted([*set_fields, *("metadata.%s" % name for name in [*own, *given])])
-    return {**own, **given, MANAGED_BY: MANAGER, MANAGED_FIELDS: ",".join(fields)}
+    return {**own, **given, MANAGED_BY: manager, MANAGED_FIELDS: ",".join(fields)}
 
 
 def merged_metadata(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -306,7 +323,7 @@ def wanted_of(
 ) -> Wanted:
     """The whole wanted state out of the lists of M(private_llm.platform.litellm_access)."""
     wanted = Wanted(whole=True, purge=purge)
-    wanted.budgets = [Budget(str(budget["name"]), _limits(budget, BUDGET_FIELDS), budget.get("state") or "present") for budget in budgets]
+    wanted.budgets = [budget_of(budget) for budget in budgets]
     wanted.teams = [team_of(team) for team in teams]
     for person in users:
         name = str(person["name"])
@@ -314,10 +331,20 @@ def wanted_of(
         wanted.users.append(user_of(person))
         if (person.get("state") or "present") != "absent":
             for place in person.get("teams") or []:
-                wanted.memberships.append(Membership(str(place["name"]), name, _limits(place, MEMBER_FIELDS)))
+                wanted.memberships.append(membership_of(place, name))
         for key in person.get("keys") or []:
             wanted.keys.append(key_of(key, name, person.get("state") or "present"))
     return wanted
+
+
+def budget_of(budget: Mapping[str, Any]) -> Budget:
+    """A budget out of a module's parameters."""
+    return Budget(str(budget["name"]), _limits(budget, BUDGET_FIELDS), budget.get("state") or "present")
+
+
+def membership_of(place: Mapping[str, Any], user: str) -> Membership:
+    """A place in a team out of a module's parameters."""
+    return Membership(str(place["name"]), user, _limits(place, MEMBER_FIELDS))
 
 
 def team_of(team: Mapping[str, Any]) -> Team:
@@ -348,7 +375,7 @@ def key_of(key: Mapping[str, Any], person: str, person_state: str = "present") -
         state = person_state
     return Key(
         alias=str(key["alias"]),
-        value=str(key["value"]),
+        value=str(key.get("value") or ""),
         person=person,
         name=str(key.get("name") or "default"),
         fields=fields,
@@ -369,12 +396,8 @@ def problems_of(wanted: Wanted) -> list[str]:
         if value and seen.setdefault((kind, value), owner) != owner:
             problems.append("%s: has the same %s as %s." % (owner, kind, seen[kind, value]))
 
-    for kind, entries in (("budget", wanted.budgets), ("team", wanted.teams)):
-        names: set[str] = set()
-        for entry in entries:  # type: ignore[attr-defined]
-            if entry.name in names:
-                problems.append("%s %s: is in the list twice." % (kind, entry.name))
-            names.add(entry.name)
+    listed = [("budget", budget.name) for budget in wanted.budgets] + [("team", team.name) for team in wanted.teams]
+    problems += ["%s %s: is in the list twice." % entry for entry, times in Counter(listed).items() if times > 1]
     people: set[str] = set()
     for user in wanted.users:
         if user.name in people:
@@ -384,9 +407,10 @@ def problems_of(wanted: Wanted) -> list[str]:
         if user.name == GATEWAY_USER:
             problems.append("%s: is the gateway's own administrator." % user.name)
         once("e-mail address", str(user.fields.get("user_email") or "").casefold(), user.name)
-    for place in [*wanted.budgets, *wanted.teams, *wanted.users]:
-        if place.fields.get("budget_duration") and place.fields.get("max_budget") is None:
-            problems.append("%s: budget_duration means nothing without max_budget." % place.name)
+    limits = [(entry.name, entry.fields) for entry in wanted.budgets] + [(entry.name, entry.fields) for entry in wanted.teams]
+    for name, fields in [*limits, *((user.name, user.fields) for user in wanted.users)]:
+        if fields.get("budget_duration") and fields.get("max_budget") is None:
+            problems.append("%s: budget_duration means nothing without max_budget." % name)
     budgets = {budget.name: budget.state for budget in wanted.budgets}
     teams = {team.name: team.state for team in wanted.teams}
     places = {(place.team, place.user) for place in wanted.memberships}
@@ -395,20 +419,34 @@ def problems_of(wanted: Wanted) -> list[str]:
     for membership in wanted.memberships:
         if teams.get(membership.team) == "absent":
             problems.append("%s: is in team %s, which is absent." % (membership.user, membership.team))
-    problems += _key_problems(wanted, budgets, places)
+    problems += _key_problems(wanted, budgets, places) + _team_limit_problems(wanted)
     for key in wanted.keys:
         once("key alias", key.alias, key.person)
         once("key value", key.value, key.person)
     return problems
 
 
+def _team_limit_problems(wanted: Wanted) -> list[str]:
+    """The gateway refuses a key that may do more in a minute than its team."""
+    teams = {team.name: team.fields for team in wanted.teams}
+    problems = []
+    for key in wanted.keys:
+        for name in ("rpm_limit", "tpm_limit"):
+            own, most = key.fields.get(name), teams.get(str(key.fields.get("team_id")), {}).get(name)
+            if own is not None and most is not None and own > most and key.state != "absent":
+                sentence = "%s: %s %s of key %s is more than the %s of its team %s."
+                problems.append(sentence % (key.person or "key", name, own, key.alias, most, key.fields["team_id"]))
+    return problems
+
+
 def _key_problems(wanted: Wanted, budgets: Mapping[str, str], places: set[tuple[str, str]]) -> list[str]:
     problems = []
     seen: set[tuple[str, str]] = set()
-    names = [user.name for user in wanted.users]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    twice = {name for name, times in Counter(user.name for user in wanted.users).items() if times > 1}
     for key in wanted.keys:
         owner = key.person or "key"
+        if key.value == "" and key.owns_alias and key.state == "absent":
+            continue
         if not key.value.startswith("sk-") or len(key.value) < MINIMUM_KEY_LENGTH:
             problems.append("%s: the value of key %s must start with sk- and have at least 16 characters." % (owner, key.alias))
         if (key.person, key.alias) in seen and key.person not in twice:

@@ -84,7 +84,8 @@ class FakeLitellm:
         row = dict.fromkeys(KEY_FIELDS)
         row.update(models=[], allowed_routes=[], metadata={}, user_id="default_user_id")
         row.update(fields)
-        row.update(token=token, key_name="sk-..." + raw[-4:], spend=0.0, created_at="2026-11-23T07:54:00Z", created_by="default_user_id")
+        row.update(token=token, key_name="sk-..." + raw[-4:], spend=0.0, created_by="default_user_id")
+        row["created_at"] = "2026-11-23T07:54:00.%06dZ" % len(self.requests)
         self.keys[token] = row
         return row
 
@@ -184,6 +185,7 @@ class FakeLitellm:
         for name, value in self.defaults.items():
             if fields.get(name) is None:
                 fields[name] = value
+        self._refuse_more_than_the_team(fields, fields["team_id"])
         echo = dict(fields, key=raw, token=token, token_id=token, expires=None)
         if token in self.keys or self._write_lost("/key/generate"):
             return echo  # the real one answers with the new values and keeps the old row
@@ -194,6 +196,13 @@ class FakeLitellm:
         fields["user_id"] = fields["user_id"] or "default_user_id"
         self.add_key(raw, **fields)
         return echo
+
+    def _refuse_more_than_the_team(self, row, team_id):
+        for name in ("rpm_limit", "tpm_limit"):
+            most = self.teams.get(team_id, {}).get(name)
+            if most is not None and (row.get(name) or 0) > most:
+                message = "Key has a %s=%s which is greater than the team's %s=%s" % (name, row[name], name, most)
+                raise proxy_error(403, message, "auth_error")
 
     def _token(self, key):
         return key if len(key) == 64 and not key.startswith("sk-") else hashlib.sha256(key.encode()).hexdigest()
@@ -206,8 +215,10 @@ class FakeLitellm:
             raise proxy_error(404, "{'error': 'Key not found.'}", "not_found_error", "key")
         self._refuse_taken_alias(body.get("key_alias"), token)
         if not self._write_lost("/key/update"):
-            if body.get("team_id") is not None and body["team_id"] not in self.teams:
-                raise proxy_error(404, "Team doesn't exist in db.", "invalid_request_error")
+            if body.get("team_id") is not None:
+                if body["team_id"] not in self.teams:
+                    raise proxy_error(404, "Team doesn't exist in db.", "invalid_request_error")
+                self._refuse_more_than_the_team(row, body["team_id"])
             row.update({name: body[name] for name in KEY_FIELDS if name in body and name != "expires"})
             self._set_duration(row, body)
             row["metadata"] = row["metadata"] or {}
@@ -282,7 +293,7 @@ class FakeLitellm:
         if duration == "-1" or ("duration" in body and duration is None):
             row["expires"] = None
         elif duration:
-            end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=int(duration.rstrip("s")))
+            end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=int(duration.rstrip("s")))
             row["expires"] = end.isoformat().replace("+00:00", "Z")
 
     # -- teams -----------------------------------------------------------

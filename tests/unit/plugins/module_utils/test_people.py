@@ -97,8 +97,9 @@ def test_a_default_period_is_enough_for_a_budget():
 def test_a_key_follows_from_root_secret_name_and_generation():
     first = access_of([{"name": "ada"}], ROOT, {})[0]["keys"][0]
     second = access_of([{"name": "ada", "key_generation": 2}], ROOT, {})[0]["keys"][0]
-    assert first == {"alias": "ada-1", "value": "sk-" + derive_secret(ROOT, "litellm/key/ada/1")}
-    assert second == {"alias": "ada-2", "value": "sk-" + derive_secret(ROOT, "litellm/key/ada/2")}
+    common = {"name": "default", "state": "present"}
+    assert first == {"alias": "ada-1", "value": "sk-" + derive_secret(ROOT, "litellm/key/ada/1"), **common}
+    assert second == {"alias": "ada-2", "value": "sk-" + derive_secret(ROOT, "litellm/key/ada/2"), **common}
 
 
 def test_a_persons_own_key_is_taken_as_it_is():
