@@ -427,13 +427,14 @@ def problems_of(wanted: Wanted) -> list[str]:
 
 
 def _team_limit_problems(wanted: Wanted) -> list[str]:
-    """The gateway refuses a key that may do more in a minute than its team."""
+    """The gateway lets no key into a team that may do more in a minute than the team, once the key has a limit of tokens."""
     teams = {team.name: team.fields for team in wanted.teams}
     problems = []
     for key in wanted.keys:
         for name in ("rpm_limit", "tpm_limit"):
             own, most = key.fields.get(name), teams.get(str(key.fields.get("team_id")), {}).get(name)
-            if own is not None and most is not None and own > most and key.state != "absent":
+            limited = key.fields.get("tpm_limit") is not None and key.state != "absent"
+            if limited and own is not None and most is not None and own > most:
                 sentence = "%s: %s %s of key %s is more than the %s of its team %s."
                 problems.append(sentence % (key.person or "key", name, own, key.alias, most, key.fields["team_id"]))
     return problems

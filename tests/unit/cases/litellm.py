@@ -353,13 +353,18 @@ def the_gateway_refuses_a_team_that_does_not_exist_only_when_a_key_is_changed(wo
 
 
 @case
-def the_gateway_holds_old_limits_of_a_key_against_its_new_team(world):
-    world.done("/team/new", team_id=world.name("t"), rpm_limit=5)
-    assert world.post("/key/generate", key=world.value("y"), key_alias=world.name("y"), team_id=world.name("t"), rpm_limit=9)[0] == 403
-    world.done("/key/generate", key=world.value("x"), key_alias=world.name("x"), rpm_limit=9)
-    assert world.post("/key/update", key=world.value("x"), team_id=world.name("t"), rpm_limit=3)[0] == 403
-    world.done("/key/update", key=world.value("x"), rpm_limit=3)
-    world.done("/key/update", key=world.value("x"), team_id=world.name("t"))
+def the_gateway_holds_what_a_key_was_against_its_new_team(world):
+    world.done("/team/new", team_id=world.name("t"), rpm_limit=5, models=[MODEL])
+    keys = {"rpm": {"rpm_limit": 9, "tpm_limit": 1}, "model": {"models": ["another-model"]}, "good": {"rpm_limit": 9}}
+    keys["user"] = {"user_id": world.name("nobody")}
+    for word, fields in keys.items():
+        world.done("/key/generate", key=world.value(word), key_alias=world.name(word), **fields)
+    moved = {"team_id": world.name("t"), "rpm_limit": 3, "models": [MODEL]}
+    assert {word: world.post("/key/update", key=world.value(word), **moved)[0] for word in keys} == {
+        "rpm": 403, "model": 403, "user": 403, "good": 200,
+    }  # fmt: skip
+    world.done("/key/update", key=world.value("rpm"), rpm_limit=3)
+    world.done("/key/update", key=world.value("rpm"), team_id=world.name("t"))
 
 
 @case
@@ -431,7 +436,7 @@ def everything_that_is_wanted_is_there_after_one_run_and_stays(world):
 def a_limit_that_is_dropped_is_gone_from_each_kind(world):
     person, lists = everything(world)
     world.steady(person, **lists)
-    bare = {"name": person["name"], "teams": [{"name": world.name("t")}], "keys": [{"alias": person["keys"][0]["alias"], "value": world.value("ada")}]}
+    bare = world.person(teams=[{"name": world.name("t")}])
     world.steady(bare, teams=[{"name": world.name("t")}], budgets=[{"name": world.name("b")}])
     row, key, user, budget = world.team("t"), world.key(world.value("ada")), world.user("ada"), world.budget("b")
     for found in (row, key, user, budget):
@@ -450,7 +455,8 @@ def what_somebody_changes_at_the_gateway_is_put_back_on_each_kind(world):
     team, ada, key = world.name("t"), world.name("ada"), world.value("ada")
     world.done("/team/update", team_id=team, max_budget=1, rpm_limit=None, models=[], team_alias="Other")
     world.done("/user/update", user_id=ada, max_budget=1000000, user_role="proxy_admin", user_alias="Somebody")
-    world.done("/key/update", key=key, rpm_limit=99999, blocked=True, models=[], allowed_routes=[], duration="-1", key_alias=world.name("renamed"), team_id=None)
+    elsewhere = {"rpm_limit": 99999, "models": [], "allowed_routes": [], "key_alias": world.name("renamed"), "team_id": None}
+    world.done("/key/update", key=key, blocked=True, duration="-1", **elsewhere)
     world.done("/budget/update", budget_id=world.name("b"), max_budget=1000)
     world.done("/team/member_update", team_id=team, user_id=ada, max_budget_in_team=1000)
     world.steady(person, **lists)
@@ -726,7 +732,8 @@ def many_people_are_made_at_once(world):
 @case
 def two_runs_at_once_make_nothing_twice_and_lose_nothing(world):
     def wanted(*words):
-        people = [world.person(word, teams=[{"name": world.name("t"), "max_budget": 3}], email="%s@example.com" % world.name(word)) for word in words]
+        team = [{"name": world.name("t"), "max_budget": 3}]
+        people = [world.person(word, teams=team, email="%s@example.com" % world.name(word)) for word in words]
         return state.wanted_of(people, [{"name": world.name("t"), "rpm_limit": 50}])
 
     lists = [wanted("ada", "grace", "x1", "x2"), wanted("grace", "linus", "x2", "x3")]

@@ -58,6 +58,8 @@ class FakeLitellm:
         # (team, user) -> name of the budget that holds the member's limits, or None
         self.memberships = {}
         self.missing_paths = ()
+        # What an older version does not know, and takes without a word.
+        self.dropped_fields = ()
         self.lock = threading.RLock()
         self.deleted_keys = []
         self.defaults = defaults or {}
@@ -69,6 +71,9 @@ class FakeLitellm:
 
     def writes(self):
         return [(path, body) for method, path, body, _headers in self.requests if method == "POST"]
+
+    def writes_to(self, start):
+        return [path for path, _body in self.writes() if path.startswith(start) and path != "/budget/info"]
 
     def written(self, path):
         return [body for written_path, body in self.writes() if written_path == path]
@@ -109,7 +114,7 @@ class FakeLitellm:
         if handler is None or path in self.missing_paths:
             raise Refusal(404, {"detail": "Not Found"})
         with self.lock:
-            return handler(query if method == "GET" else body)
+            return handler(query if method == "GET" else {name: value for name, value in body.items() if name not in self.dropped_fields})
 
     @staticmethod
     def _page(query, size_name, default):
@@ -185,7 +190,6 @@ class FakeLitellm:
         for name, value in self.defaults.items():
             if fields.get(name) is None:
                 fields[name] = value
-        self._refuse_more_than_the_team(fields, fields["team_id"])
         echo = dict(fields, key=raw, token=token, token_id=token, expires=None)
         if token in self.keys or self._write_lost("/key/generate"):
             return echo  # the real one answers with the new values and keeps the old row
@@ -197,7 +201,15 @@ class FakeLitellm:
         self.add_key(raw, **fields)
         return echo
 
-    def _refuse_more_than_the_team(self, row, team_id):
+    def _refuse_key_in_team(self, row, team_id):
+        members = [user for team, user in self.memberships if team == team_id]
+        if row["user_id"] not in (None, "default_user_id", *members):
+            raise proxy_error(403, "User=%s is not a member of the team" % row["user_id"], "auth_error")
+        most_models = self.teams[team_id]["models"]
+        if most_models and set(row["models"]) - {*most_models, "all-team-models"}:
+            raise proxy_error(403, "team not allowed to access model.", "team_model_access_denied")
+        if row.get("tpm_limit") is None:
+            return
         for name in ("rpm_limit", "tpm_limit"):
             most = self.teams.get(team_id, {}).get(name)
             if most is not None and (row.get(name) or 0) > most:
@@ -215,10 +227,11 @@ class FakeLitellm:
             raise proxy_error(404, "{'error': 'Key not found.'}", "not_found_error", "key")
         self._refuse_taken_alias(body.get("key_alias"), token)
         if not self._write_lost("/key/update"):
-            if body.get("team_id") is not None:
+            if body.get("team_id") not in (None, row["team_id"]):
                 if body["team_id"] not in self.teams:
                     raise proxy_error(404, "Team doesn't exist in db.", "invalid_request_error")
-                self._refuse_more_than_the_team(row, body["team_id"])
+                # The row as it was counts, whatever else the same call changes.
+                self._refuse_key_in_team(row, body["team_id"])
             row.update({name: body[name] for name in KEY_FIELDS if name in body and name != "expires"})
             self._set_duration(row, body)
             row["metadata"] = row["metadata"] or {}
