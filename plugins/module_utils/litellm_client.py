@@ -304,7 +304,8 @@ class LitellmClient:
         line = self._line
         if line.connection is not None and time.monotonic() - line.used > IDLE_SECONDS:
             self._hang_up()
-        again = line.connection is not None
+        # A write is not sent again: whether the gateway had seen it is found out by looking.
+        again = line.connection is not None and method == "GET"
         while True:
             connection = line.connection or self._connect()
             line.connection = connection
