@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How many calls and seconds people cost: the access module next to the ways without it, against the real gateway.
 
 PYTHONPATH=tools python3 -m lab run tools/bench_access.py [--people 20,1000,10000] [--output docs/benchmarks/access.md]
@@ -122,8 +123,8 @@ class Gateway:
 
     def clean(self) -> None:
         """Remove everybody of an earlier run."""
-        while names := [row["user_id"] for row in self.call(f"/user/list?search={TAG}&page_size=100")["users"] if row["user_id"].startswith(TAG)]:
-            self.call("/user/delete", {"user_ids": names})
+        while found := self.call(f"/user/list?search={TAG}&page_size=100")["users"]:
+            self.call("/user/delete", {"user_ids": [row["user_id"] for row in found]})
         if teams := [row["team_id"] for row in self.call("/team/list") if row["team_id"].startswith(TAG)]:
             self.call("/team/delete", {"team_ids": teams})
 
@@ -143,13 +144,14 @@ def people_of(count: int, **changes: Any) -> tuple[list[dict[str, Any]], list[di
 
 def run_module(gateway: Gateway, users: Any, teams: Any, concurrency: int = 4, **more: Any) -> tuple[dict[str, Any], float, float]:
     """Result, seconds and mebibytes of one run."""
-    own = {f"_ansible_{name}": value for name, value in {"check_mode": False, "diff": False, "no_log": False, "remote_tmp": "/tmp"}.items()}
+    own = {f"_ansible_{name}": value for name, value in {"check_mode": False, "diff": False, "no_log": False, "remote_tmp": tempfile.gettempdir()}.items()}
     arguments = {"api_url": gateway.url, "api_key": gateway.key, "users": users, "teams": teams, "concurrency": concurrency, **more, **own}
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".collections")}
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", RUNNER], input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), env=environment, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     seconds = time.monotonic() - started
     result = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {"failed": True, "msg": done.stderr}
     if result.get("failed"):
@@ -249,8 +251,9 @@ def page_of(rows: list[Row]) -> str:
 
 Measured by `PYTHONPATH=tools python3 -m lab run tools/bench_access.py` against LiteLLM 1.109.1 with one worker and PostgreSQL 15 in a test host of
 the lab, whose database engine is the WASM build (`images/litellm`), which answers slower than the native one. Module and gateway shared
-{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, mean load {load:.1f}). Everybody has an address, limits, a budget, a place in a team of
-{PEOPLE_IN_A_TEAM} and one key. Ratios are of one run on one machine; seconds are upper bounds. Memory is the highest of the module's process.
+{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, mean load {load:.1f}). Everybody has an address, limits, a
+budget, a place in a team of {PEOPLE_IN_A_TEAM} and one key. Ratios are of one run on one machine; seconds are upper bounds. Memory is the
+highest of the module's process.
 
 {table_of(rows)}
 

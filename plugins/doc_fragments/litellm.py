@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What every module speaking to the gateway has in common, and what those for one object have."""
+    """What every module speaking to the gateway has in common."""
 
     DOCUMENTATION = r"""
 options:
@@ -31,11 +31,4 @@ options:
     type: path
 notes:
   - Speaks to the gateway's management API. A proxy from the environment is never used.
-"""
-
-    SINGLE = r"""
-notes:
-  - What is given is the whole wanted state of the object. A limit that was set by this module once and is no longer given is removed; one
-    that it never set is left alone.
-  - An object that M(private_llm.platform.litellm_access) has in its list belongs there; say it in one place only.
 """

@@ -29,6 +29,8 @@ CONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # A read may be repeated while the gateway waits for its database; a write may not.
 READ_AGAIN_STATUS = (502, 503, 504)
 READ_AGAIN_DELAYS = (1.0, 3.0)
+# Seconds before a list is read anew that changed while it was read.
+SWEEP_AGAIN_DELAYS = (0.5, 2.0)
 # Seconds after which an idle connection counts as given up; the gateway's server closes it after five.
 IDLE_SECONDS = 2.0
 # A gateway with one worker answers no faster than this many at once (measured).
@@ -249,27 +251,28 @@ class LitellmClient:
     def _sweep(
         self, path: str, member: str, identity: str, query: dict[str, Any], total: str, keep: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-
         def page_of(page: int) -> dict[str, Any]:
             answer = self.get(path, page=page, **query)
             rows = answer.get(member) if isinstance(answer, dict) else None
             if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get(identity) for row in rows):
                 raise self._strange("GET " + path)
-            answer[member] = [keep(row) for row in rows]
-            return dict(answer)
+            return {**answer, member: [keep(row) for row in rows]}
 
-        first = page_of(1)
-        pages = int(first.get("total_pages") or 0)
-        for answer in [first, *self.each(page_of, range(2, pages + 1))]:
-            for row in answer[member]:
-                found[row[identity]] = row
-        if len(found) != first.get(total, len(found)):
-            raise LitellmError(
-                "GET %s of the gateway at %s gave %d of %s entries: somebody else is changing people right now; run again."
-                % (path, self.api_url, len(found), first.get(total))
-            )
-        return list(found.values())
+        found: dict[str, dict[str, Any]] = {}
+        expected = 0
+        for delay in (*SWEEP_AGAIN_DELAYS, None):
+            first = page_of(1)
+            pages = [first, *self.each(page_of, range(2, int(first.get("total_pages") or 0) + 1))]
+            found = {row[identity]: row for page in pages for row in page[member]}
+            expected = int(pages[-1].get(total, len(found)))
+            if len(found) == expected:
+                return list(found.values())
+            # Somebody comes or goes between two pages, which may hide somebody else.
+            self.pause(delay or 0.0)
+        raise LitellmError(
+            "GET %s of the gateway at %s gave %d of %d entries: somebody else is changing people right now; run again."
+            % (path, self.api_url, len(found), expected)
+        )
 
     # -- one call ---------------------------------------------------------
 

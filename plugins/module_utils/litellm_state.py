@@ -140,7 +140,7 @@ class Wanted:
     purge: bool = False
     manager: str = MANAGER
 
-    def part(self, names: Iterable[str], whole: bool = False) -> Wanted:
+    def part(self, names: Iterable[str]) -> Wanted:
         """Only what these people need, with their teams and budgets."""
         chosen = set(names)
         keys = [key for key in self.keys if key.person in chosen]
@@ -154,7 +154,7 @@ class Wanted:
             memberships,
             keys,
             self.closed & chosen,
-            whole,
+            manager=self.manager,
         )
 
 

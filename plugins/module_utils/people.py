@@ -381,6 +381,8 @@ def _access_of_one(person: Mapping[str, Any], root_secret: str, defaults: Mappin
         listed = [{"name": DEFAULT_KEY, "generation": person.get("key_generation"), "value": person.get("key")}]
     access: dict[str, Any] = {
         "name": name,
+        "full_name": person.get("full_name") or "",
+        "email": person.get("email") or "",
         "state": person.get("state") or "present",
         "team": teams[0] if teams else "",
         # The gateway counts a person's own budget for keys without a team only: in a team it has to be said there.
@@ -389,9 +391,8 @@ def _access_of_one(person: Mapping[str, Any], root_secret: str, defaults: Mappin
         **budget,
         **{field: limits[field] for field in RATES if limits[field] is not None},
     }
-    for field in ("email", "full_name", "metadata"):
-        if person.get(field):
-            access[field] = person[field]
+    if person.get("metadata"):
+        access["metadata"] = person["metadata"]
     return access
 
 

@@ -17,7 +17,7 @@ description:
   - A limit that is not given is removed, for the gateway keeps no note of what was set here.
 extends_documentation_fragment:
   - private_llm.platform.litellm
-  - private_llm.platform.litellm.single
+  - private_llm.platform.litellm_single
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.
@@ -81,6 +81,16 @@ changes:
   elements: str
   returned: success
   sample: ["budget trainee: rpm_limit 20 -> 10"]
+status:
+  description: The HTTP status with which the gateway refused a call; none when it gave no answer.
+  type: int
+  returned: failure
+  sample: 403
+error_type:
+  description: The gateway's own word for the refusal, where it has one.
+  type: str
+  returned: failure
+  sample: auth_error
 calls:
   description: How many calls were made to the gateway.
   type: dict

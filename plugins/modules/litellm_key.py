@@ -18,7 +18,7 @@ description:
   - To rotate a key, give another O(value) under the same O(alias), with O(grace) where both are to work for a while.
 extends_documentation_fragment:
   - private_llm.platform.litellm
-  - private_llm.platform.litellm.single
+  - private_llm.platform.litellm_single
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.
@@ -118,6 +118,16 @@ changes:
   elements: str
   returned: success
   sample: ["key nightly-build made"]
+status:
+  description: The HTTP status with which the gateway refused a call; none when it gave no answer.
+  type: int
+  returned: failure
+  sample: 403
+error_type:
+  description: The gateway's own word for the refusal, where it has one.
+  type: str
+  returned: failure
+  sample: auth_error
 calls:
   description: How many calls were made to the gateway.
   type: dict

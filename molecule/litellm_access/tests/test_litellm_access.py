@@ -7,7 +7,8 @@ import stat
 import time
 
 import pytest
-from access_runs import MASTER_KEY, PEOPLE, SETTINGS, Run, hand_outs, users_playbook
+from access_runs import MASTER_KEY, PEOPLE, SCENARIO, SETTINGS, Outcome, Run, hand_outs, users_playbook
+
 # People whom a test adds; they leave again after it.
 NEWCOMERS = ("barbara", "radia")
 TEAM = {"name": "research", "models": ["canned"]}
@@ -225,6 +226,14 @@ def test_the_users_playbook_does_not_know_a_name_and_says_which_are_near(outside
     assert keys_at_the_gateway(outside) == before
 
 
+def test_one_object_each_is_said_by_its_own_module_with_the_gateway_said_once(outside):
+    key = "sk-of-a-single-key-0123456789"
+    for state, changes, status in (("present", 4, 200), ("present", 0, 200), ("absent", 4, 401), ("absent", 0, 401)):
+        outcome = Outcome(SCENARIO / "single.yml", "--extra-vars", f"single_state={state}")
+        assert (outcome.status, outcome.changed) == (0, changes), outcome.output
+        assert ask(outside, key).status == status
+
+
 def test_a_limit_that_is_dropped_is_gone(outside):
     Run([{"name": "ada"}, *PEOPLE[1:]])
     assert keys_at_the_gateway(outside)["ada-1"]["rpm_limit"] is None
@@ -248,7 +257,7 @@ def test_a_key_made_by_hand_is_left_alone(outside):
 def test_a_check_says_what_a_run_does_and_does_nothing(outside):
     before = keys_at_the_gateway(outside)
     outcome = Run([*changed("ada", rpm_limit=7), {"name": "radia"}], "--check", "--diff")
-    assert "ada: key ada-1: rpm_limit 100 -> 7" in outcome.sentences
+    assert "ada: user: rpm_limit 100 -> 7; key ada-1: rpm_limit 100 -> 7" in outcome.sentences
     assert "key radia-1 made" in outcome.sentences
     assert keys_at_the_gateway(outside) == before
     assert not (hand_outs() / "radia").exists()

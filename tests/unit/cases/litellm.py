@@ -671,8 +671,8 @@ def purge_removes_what_was_made_here_and_nothing_else(world):
 def only_the_named_person_is_touched(world):
     lists = {"teams": [{"name": world.name("t"), "rpm_limit": 5}, {"name": world.name("u")}]}
     world.steady(world.person("ada"), world.person("grace"))
-    people = [world.person("ada", keys=[{"rpm_limit": 9, "team": world.name("t")}], teams=[{"name": world.name("t")}]), world.person("grace", keys=[{"rpm_limit": 9}])]
-    result = world.steady(*people, only=[world.name("ada")], **lists)
+    ada = world.person("ada", keys=[{"rpm_limit": 9, "team": world.name("t")}], teams=[{"name": world.name("t")}])
+    result = world.steady(ada, world.person("grace", keys=[{"rpm_limit": 9}]), only=[world.name("ada")], **lists)
     assert [person["name"] for person in result["people"]] == [world.name("ada")]
     assert (world.key(world.value("ada"))["rpm_limit"], world.key(world.value("grace"))["rpm_limit"]) == (9, None)
     assert (world.team("t")["rpm_limit"], world.team("u"), result["unknown"]) == (5, None, [])

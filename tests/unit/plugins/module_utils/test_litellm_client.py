@@ -62,9 +62,15 @@ def test_an_empty_gateway_is_no_error(gateway):
 
 
 def test_a_sweep_that_lost_entries_is_an_error_and_not_a_shorter_list(gateway):
-    gateway.answer_once("/key/list", 200, {"keys": [], "total_count": 3, "current_page": 1, "total_pages": 1})
+    gateway.answer_always("/key/list", 200, {"keys": [], "total_count": 3, "current_page": 1, "total_pages": 1})
     with pytest.raises(LitellmError, match="gave 0 of 3 entries"):
         client_of(gateway).keys()
+
+
+def test_a_list_that_changed_while_it_was_read_is_read_anew(gateway):
+    gateway.add_key(raw_key(1), key_alias="ada-1")
+    gateway.answer_once("/key/list", 200, {"keys": [], "total_count": 1, "current_page": 1, "total_pages": 1})
+    assert len(client_of(gateway).keys()) == 1
 
 
 def test_the_three_shapes_of_an_error_are_all_read():

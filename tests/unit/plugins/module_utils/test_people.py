@@ -8,7 +8,13 @@ import datetime
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils.hkdf import derive_secret
-from ansible_collections.private_llm.platform.plugins.module_utils.people import access_of, budget_problems, problems_of, seconds_of, team_problems
+from ansible_collections.private_llm.platform.plugins.module_utils.people import (
+    access_of,
+    budget_problems,
+    problems_of,
+    seconds_of,
+    team_problems,
+)
 
 ROOT = "an-example-root-secret-of-enough-length-0123456789"
 
@@ -76,7 +82,10 @@ def test_a_complete_person_and_a_bare_name_are_both_fine():
         ({"name": "ada", "keys": [{"name": "ci", "value": "sk-short"}]}, "ada: key ci: value has 8 characters, it needs at least 16."),
         ({"name": "ada", "keys": [{"name": "ci", "generation": 0}]}, "ada: key ci: generation must be 1 or more."),
         ({"name": "ada", "keys": [{"name": "ci", "team": "research"}]}, "ada: key ci: team research is none of the person's teams."),
-        ({"name": "ada", "keys": [{"name": "ci", "max_budget": 3}]}, "ada: key ci: max_budget needs budget_duration, the period after which it starts anew, such as 30d."),
+        (
+            {"name": "ada", "keys": [{"name": "ci", "max_budget": 3}]},
+            "ada: key ci: max_budget needs budget_duration, the period after which it starts anew, such as 30d.",
+        ),
         ({"name": "ada", "keys": [{"name": "ci", "rmp_limit": 3}]}, "ada: key ci: has an unknown field rmp_limit; did you mean rpm_limit?"),
         ({"name": "ada", "key_generation": 2, "keys": []}, "ada: key_generation and keys cannot both be given; each of the keys has its own generation."),
         ({"name": "ada", "state": "gone"}, "ada: state must be present or blocked or absent, not gone."),
@@ -184,7 +193,8 @@ def only_person(person, **defaults):
 
 
 def test_several_keys_have_names_and_values_of_their_own():
-    keys = only_person({"name": "ada", "keys": [{"name": "default"}, {"name": "ci", "generation": 2}, {"name": "own", "value": "sk-her-own-key-0000000"}]})["keys"]
+    listed = [{"name": "default"}, {"name": "ci", "generation": 2}, {"name": "own", "value": "sk-her-own-key-0000000"}]
+    keys = only_person({"name": "ada", "keys": listed})["keys"]
     assert [(key["alias"], key["name"], key["value"]) for key in keys] == [
         ("ada-1", "default", "sk-" + derive_secret(ROOT, "litellm/key/ada/1")),
         ("ada/ci-2", "ci", "sk-" + derive_secret(ROOT, "litellm/key/ada/ci/2")),
@@ -213,15 +223,15 @@ def test_a_value_of_ones_own_has_the_grace_period_itself():
 
 
 def test_a_key_has_the_limits_of_its_person_unless_it_has_its_own():
-    person = {"name": "ada", "rpm_limit": 60, "models": ["coder"], "expires": "2027-01-31", "keys": [{"name": "a"}, {"name": "b", "rpm_limit": None, "expires": "2026-12-31"}]}
-    first, second = only_person(person)["keys"]
+    listed = [{"name": "a"}, {"name": "b", "rpm_limit": None, "expires": "2026-12-31"}]
+    first, second = only_person({"name": "ada", "rpm_limit": 60, "models": ["coder"], "expires": "2027-01-31", "keys": listed})["keys"]
     assert (first["rpm_limit"], first["models"], first["expires"]) == (60, ["coder"], "2027-01-31")
     assert ("rpm_limit" in second, second["expires"]) == (False, "2026-12-31")
 
 
 def test_in_a_team_the_persons_budget_is_said_there_too_and_keys_count_for_the_first():
-    access = only_person({"name": "ada", "teams": ["research", "ops"], "max_budget": 20, "budget_duration": "30d", "keys": [{"name": "a"}, {"name": "b", "team": "ops"}]})
     budget = {"max_budget": 20, "budget_duration": "30d"}
+    access = only_person({"name": "ada", "teams": ["research", "ops"], "keys": [{"name": "a"}, {"name": "b", "team": "ops"}], **budget})
     assert (access["team"], access["teams"]) == ("research", [{"name": "research", **budget}, {"name": "ops", **budget}])
     assert [key["team"] for key in access["keys"]] == ["research", "ops"]
 
