@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from access_runs import MASTER_KEY, PEOPLE, Run
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_access
 from ansible_collections.private_llm.platform.tests.unit.cases.litellm import CASES, World
 
 
@@ -16,7 +17,8 @@ def _everybody_of_the_scenario_again():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_case(outside, case):
+def test_case(outside, case, tmp_path, monkeypatch):
+    monkeypatch.setattr(litellm_access, "LOCK_DIRECTORY", str(tmp_path))
     world = World(f"http://{outside.address}:4000", MASTER_KEY, f"case{CASES.index(case)}z")
     world.clean()
     try:
