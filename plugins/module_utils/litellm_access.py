@@ -78,14 +78,25 @@ def _wants_limits_of_members(wanted: Wanted, users: Iterable[Mapping[str, Any]])
 
 def look(client: LitellmClient, wanted: Wanted) -> Found:
     """Everything that the gateway has, in paged sweeps."""
-    found = Found()
-    found.users = {str(row["user_id"]): row for row in client.users(lambda row: state.slim("user", row))}
-    found.keys = {str(row["token"]): row for row in client.keys(lambda row: state.slim("key", row))}
-    found.teams = {str(row["team_id"]): row for row in client.teams(state.slim_team)}
-    if _wants_limits_of_members(wanted, found.users.values()):
+    def members() -> None:
         found.members = {(str(row["team_id"]), str(row["user_id"])): state.slim_member(row) for row in client.memberships()}
-    if _wants_budgets(wanted):
-        found.budgets = {str(row["budget_id"]): state.slim("budget", row) for row in client.budgets()}
+
+    def users() -> None:
+        found.users = {str(row["user_id"]): row for row in client.users(lambda row: state.slim("user", row))}
+
+    def keys() -> None:
+        found.keys = {str(row["token"]): row for row in client.keys(lambda row: state.slim("key", row))}
+
+    def teams() -> None:
+        found.teams = {str(row["team_id"]): row for row in client.teams(state.slim_team)}
+        if _wants_budgets(wanted):
+            found.budgets = {str(row["budget_id"]): state.slim("budget", row) for row in client.budgets()}
+
+    found = Found()
+    limits_are_wanted = _wants_limits_of_members(wanted, ())
+    client.together(users, keys, teams, *([members] if limits_are_wanted else []))
+    if not limits_are_wanted and _wants_limits_of_members(wanted, found.users.values()):
+        members()
     found.now = client.now()
     return found
 
@@ -262,6 +273,9 @@ def reconcile(client: LitellmClient, wanted: Wanted, check_mode: bool, targeted:
     errors: list[LitellmError] = []
     for attempt, delay in enumerate(VERIFY_DELAYS):
         errors = act(client, left, bulk=attempt == 0)
+        for step in left.steps:
+            # Ten thousand requests that were made are no longer needed, while what is found next is read.
+            step.fields = {}
         final = [error for error in errors if error.status in FINAL_STATUS or error.nobody_there]
         if final:
             raise _failure(final, left)

@@ -148,6 +148,8 @@ class LitellmClient:
         self._sleep = sleep
         self._line = _Line()
         self._counting = threading.Lock()
+        # Sweeps run side by side, each with pages side by side: what counts is how many calls the gateway has at once.
+        self._turns = threading.BoundedSemaphore(self.concurrency)
         self._headers = {
             "Authorization": "Bearer " + api_key,
             "Content-Type": "application/json",
@@ -190,6 +192,10 @@ class LitellmClient:
         """Wait before looking again."""
         if seconds:
             self._sleep(seconds)
+
+    def together(self, *works: Callable[[], Any]) -> list[Any]:
+        """The results of several sweeps that run side by side."""
+        return self.each(lambda work: work(), works)
 
     def each(self, work: Callable[[Any], Any], entries: Sequence[Any]) -> list[Any]:
         """The work on every entry, some at once; results in order, and the first error is raised."""
@@ -282,7 +288,8 @@ class LitellmClient:
         body = None if fields is None else json.dumps(fields, sort_keys=True).encode("utf-8")
         while True:
             try:
-                status, answer = self._exchange(method, address, body)
+                with self._turns:
+                    status, answer = self._exchange(method, address, body)
                 break
             except (http.client.HTTPException, OSError) as error:
                 if isinstance(error, (http.client.IncompleteRead, http.client.RemoteDisconnected)):
@@ -295,10 +302,15 @@ class LitellmClient:
             raise LitellmError("%s answered with a redirect (%d); give the address it leads to." % (place, status), status)
         if status >= 400:
             raise self._refusal(place, status, answer)
+        beginning = ""
         try:
-            return json.loads(answer.decode("utf-8"), object_hook=reader)
+            text = answer.decode("utf-8")
+            beginning = text.lstrip()[:1]
+            # Large answers are held once, not twice.
+            del answer
+            return json.loads(text, object_hook=reader)
         except ValueError:
-            kind = "a web page" if answer.lstrip()[:1] == b"<" else "something else"
+            kind = "a web page" if beginning == "<" else "something else"
             raise LitellmError(
                 "%s answered %d with %s instead of JSON: is this address a LiteLLM gateway?" % (place, status, kind), status
             ) from None
@@ -387,8 +399,8 @@ class LitellmClient:
 
 
 def without_keys(row: Mapping[str, Any]) -> Any:
-    """A reader that drops keys: a team's answer carries them all, which for a large team is more than all else together."""
-    return None if "token" in row and "key_alias" in row else row
+    """A reader that drops keys, and what is not set: a team's answer carries all keys, which is more than all else together."""
+    return None if "token" in row and "key_alias" in row else {name: value for name, value in row.items() if value is not None}
 
 
 def _tls(validate_certs: bool, ca_path: str | None) -> ssl.SSLContext:

@@ -463,6 +463,8 @@ def main() -> None:
     parameters = module.params
     try:
         wanted = wanted_from(parameters)
+        # All that matters of them is in the wanted state; twice they would fill the memory of a small host.
+        parameters["users"] = []
         client = module_client(module, (key.value for key in wanted.keys), parameters["concurrency"])
         with alone(parameters["api_url"], module.check_mode):
             plan = reconcile(client, wanted, module.check_mode, targeted=bool(parameters["only"]))
