@@ -35,6 +35,8 @@ VERIFY_DELAYS = (0.0, 0.5, 1.5, 3.0)
 BATCH = 100
 # With more people than this, looking at everybody takes fewer calls than looking at each.
 LOOK_AT_EACH = 40
+# Each call for a team locks it and all its new members in the gateway's database: more of them at once only wait for each other.
+AT_ONCE_IN_TEAMS = 2
 # So many new people are worth one call for all of them, which older gateways do not know.
 USERS_IN_BULK = 3
 BULK_PATH = "/management/v1/users/bulk"
@@ -230,7 +232,7 @@ def act(client: LitellmClient, plan: Plan, bulk: bool = True) -> list[LitellmErr
                 calls = _make_in_bulk(client, calls)
         except LitellmError as error:
             return [error]
-        errors = [error for error in client.each(make, calls) if error is not None]
+        errors = [error for error in client.each(make, calls, AT_ONCE_IN_TEAMS if stage is Stage.JOIN else BATCH) if error is not None]
         if errors:
             return errors
     return []

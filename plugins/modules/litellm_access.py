@@ -249,7 +249,7 @@ options:
     type: bool
     default: false
   concurrency:
-    description: Calls to the gateway at the same time, at most 16.
+    description: Calls to the gateway at the same time, at most 8.
     type: int
     default: 4
 seealso:

@@ -291,4 +291,4 @@ def test_calls_at_once_are_bounded(gateway):
 
     client.each(work, range(12))
     assert most[0] == 3
-    assert client_of(gateway, concurrency=1000).concurrency == 16
+    assert client_of(gateway, concurrency=1000).concurrency == 8
