@@ -68,6 +68,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             argument_spec={
                 "root_secret_variable": {"type": "str", "default": "platform_root_secret", "no_log": False},
                 "people_variable": {"type": "str", "default": "llm_users"},
+                "teams_variable": {"type": "str", "default": "llm_teams"},
+                "budgets_variable": {"type": "str", "default": "llm_budgets"},
+                "models": {"type": "list", "elements": "str", "default": []},
                 "platform_variables": {"type": "list", "elements": "str", "default": []},
                 "groups": {"type": "list", "elements": "str", "default": []},
             }
@@ -93,11 +96,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         values = hostvars[host]
         known = {name: option for options in specs.values() for name, option in options.items()}
         problems = inventory_checks.placeholder_problems(raw)
-        problems += inventory_checks.unknown_variable_problems(
-            raw, specs, [*arguments["platform_variables"], arguments["root_secret_variable"], arguments["people_variable"]]
-        )
+        own = [arguments[name] for name in ("root_secret_variable", "people_variable", "teams_variable", "budgets_variable")]
+        problems += inventory_checks.unknown_variable_problems(raw, specs, [*arguments["platform_variables"], *own])
         problems += self._root_secret_problems(arguments["root_secret_variable"], raw, values)
-        problems += self._people_problems(arguments["people_variable"], raw, values)
+        problems += self._access_problems(arguments, raw, values)
         for name in sorted(set(raw) & set(known)):
             try:
                 value = inventory_checks.decrypted(values[name])
@@ -121,12 +123,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return [problem] if problem else []
 
     @staticmethod
-    def _people_problems(name: str, raw: Mapping[str, Any], values: Any) -> list[str]:
-        if name not in raw:
-            return []
+    def _access_problems(arguments: Mapping[str, Any], raw: Mapping[str, Any], values: Any) -> list[str]:
+        """What is wrong with people, teams and shared budgets, which name each other."""
+        read: dict[str, Any] = {}
+        problems = []
+        for kind in ("people", "teams", "budgets"):
+            name = arguments["%s_variable" % kind]
+            try:
+                read[kind] = inventory_checks.decrypted(values[name]) if name in raw else []
+            except Exception:
+                problems.append("%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name)
+        if problems:
+            return problems
         try:
-            value = inventory_checks.decrypted(values[name])
             default_period = values[BUDGET_PERIOD_VARIABLE] if BUDGET_PERIOD_VARIABLE in raw else None
         except Exception:
-            return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
-        return ["%s: %s" % (name, problem) for problem in people.problems_of(value, default_period)]
+            default_period = None
+        found = {
+            "people": people.problems_of(read["people"], default_period, read["teams"], read["budgets"], arguments["models"]),
+            "teams": people.team_problems(read["teams"], arguments["models"]),
+            "budgets": people.budget_problems(read["budgets"]),
+        }
+        return ["%s: %s" % (arguments["%s_variable" % kind], problem) for kind, sentences in found.items() for problem in sentences]

@@ -12,15 +12,19 @@ author:
   - Private LLM Platform team (@private-llm)
 description:
   - Takes people as an inventory lists them and gives them as the O(private_llm.platform.litellm_access#module:users) of
-    M(private_llm.platform.litellm_access), each with the key that follows from the root secret, the name and the key's generation.
+    M(private_llm.platform.litellm_access), each with the keys that follow from the root secret, the names and the keys' generations.
   - A key that a person brings along is taken as it is.
+  - While a grace period is set, the generation before the newest one is given too, with C(retiring).
   - The whole list is checked first, and every problem is named at once.
 positional: root_secret, defaults
 options:
   _input:
     description:
-      - The people, each a dictionary with C(name), and optionally C(email), C(full_name), C(state), C(key_generation), C(key), C(max_budget),
-        C(budget_duration), C(rpm_limit), C(tpm_limit), C(max_parallel_requests) and C(models).
+      - The people, each a dictionary with C(name), and optionally C(email), C(full_name), C(state), C(teams) (names, the first one is what
+        keys count for), C(expires), C(max_budget), C(budget_duration), C(rpm_limit), C(tpm_limit), C(max_parallel_requests), C(models),
+        C(budget), C(metadata), C(key_grace), and either C(key_generation) or C(key) for the only key, or C(keys).
+      - Each of C(keys) is a dictionary with C(name), and optionally C(generation), C(value), C(state), C(expires), C(grace), C(team),
+        C(budget), C(metadata) and limits of its own.
       - A limit that is null is no limit, also where there is a default.
     type: list
     elements: dict
@@ -30,9 +34,21 @@ options:
     type: str
     required: true
   defaults:
-    description: Limits for people who do not have their own.
+    description: Limits for people who do not have their own, and C(key_grace).
     type: dict
     default: {}
+  teams:
+    description: The teams there are, each a dictionary with C(name). Without it, names of teams are believed.
+    type: list
+    elements: dict
+  budgets:
+    description: The shared budgets there are, each a dictionary with C(name). Without it, names of budgets are believed.
+    type: list
+    elements: dict
+  models:
+    description: Names of the models there are. Without it, names of models are believed.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -58,9 +74,18 @@ from ansible_collections.private_llm.platform.plugins.module_utils import people
 from ansible_collections.private_llm.platform.plugins.module_utils.inventory_checks import decrypted
 
 
-def litellm_people(users: Any, root_secret: Any, defaults: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def litellm_people(
+    users: Any,
+    root_secret: Any,
+    defaults: Mapping[str, Any] | None = None,
+    teams: Any = None,
+    budgets: Any = None,
+    models: Any = None,
+) -> list[dict[str, Any]]:
     users, root_secret, defaults = decrypted(users), decrypted(root_secret), decrypted(defaults or {})
-    problems = people.problems_of(users, defaults.get("budget_duration"))
+    problems = people.problems_of(users, defaults.get("budget_duration"), teams, budgets, models)
+    problems += ["team %s" % problem for problem in people.team_problems(teams, models)]
+    problems += ["budget %s" % problem for problem in people.budget_problems(budgets)]
     if problems:
         raise AnsibleFilterError("The list of people has %d problem(s): %s" % (len(problems), " ".join(problems)))
     try:

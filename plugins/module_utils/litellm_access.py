@@ -2,457 +2,423 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who may use the gateway: wanted people and keys + found people and keys -> the calls that lead from one to the other.
-
-Nothing here speaks to a gateway, so every rule can be tested by itself. A field that the inventory once set and no longer sets is
-cleared; one that it never set belongs to the server (its own defaults are no drift). For that each object carries, in its metadata,
-who made it and which fields were set.
-"""
+"""Bringing a LiteLLM gateway to a wanted state: look, plan, act, and look again until nothing is left to do."""
 
 from __future__ import annotations
 
-import math
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import key_hash
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import (
+    DEFAULT_CONCURRENCY,
+    NAMES_A_CALL,
+    LitellmClient,
+    LitellmError,
+    argument_spec,
+)
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_plan import Plan, Stage, Step, make_plan
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Found, Wanted
 
-MANAGER = "private_llm.platform"
-MANAGED_BY = "managed_by"
-MANAGED_FIELDS = "managed_fields"
-# A row of the gateway's own that owns what the master key makes.
-GATEWAY_USER = "default_user_id"
-DELETE_BATCH = 100
-# What everybody has: otherwise a person's key could make further keys, without limits and outliving this one.
-ALLOWED_ROUTES = ["llm_api_routes"]
-USER_ROLE = "internal_user_viewer"
+# Seconds before each look at what came of the changes; what is still left then is done once more, which mends most of what went wrong.
+VERIFY_DELAYS = (0.0, 0.5, 1.5, 3.0)
+BATCH = 100
+# With more people than this, looking at everybody takes fewer calls than looking at each.
+LOOK_AT_EACH = 40
+# Each call for a team locks it and all its new members in the gateway's database: more of them at once only wait for each other.
+AT_ONCE_IN_TEAMS = 2
+# So many new people are worth one call for all of them, which older gateways do not know.
+USERS_IN_BULK = 3
+BULK_PATH = "/management/v1/users/bulk"
+# What a second attempt cannot change.
+FINAL_STATUS = (401, 403, 422)
+SENTENCES = 5
+# Where nobody but the administrator can put a file in the way.
+LOCK_DIRECTORY = "/run"
+LOCK_SECONDS = 900
 
-KEY_FIELDS = ("allowed_routes", "models", "max_budget", "budget_duration", "rpm_limit", "tpm_limit", "max_parallel_requests")
-USER_FIELDS = ("user_role", "max_budget", "budget_duration")
-# The gateway cannot clear these (it drops an empty value without a word): they are set, and left once they are no longer named.
-USER_NAMES = {"user_email": "email", "user_alias": "full_name"}
+_KEY_LIKE = re.compile(r"sk-[A-Za-z0-9._~+/=-]+")
 
 
 @dataclass
-class Step:
-    """One call, and what it means for a person."""
+class Call:
+    """One request that makes one or several steps."""
 
     path: str
     fields: dict[str, Any]
-    person: str
-    subject: str
-    sentence: str
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
-    tokens: list[str] = field(default_factory=list)
+    steps: list[Step]
 
 
 @dataclass
-class Plan:
-    """All that has to be done, in the order in which it is done: access is taken away before any is given."""
+class Outcome:
+    """What was done, or would be."""
 
-    steps: list[Step] = field(default_factory=list)
-    conflicts: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    unknown: list[dict[str, Any]] = field(default_factory=list)
-    people: list[dict[str, Any]] = field(default_factory=list)
-
-    def diff(self) -> dict[str, Any]:
-        """Old and new values of each object that changes, keys by their alias."""
-        before: dict[str, Any] = {}
-        after: dict[str, Any] = {}
-        for step in self.steps:
-            if step.before is not None:
-                before.setdefault(step.person, {})[step.subject] = step.before
-            if step.after is not None:
-                after.setdefault(step.person, {})[step.subject] = step.after
-        return {"before": before, "after": after, "before_header": "the gateway now", "after_header": "the gateway as wanted"}
-
-    def calls(self) -> Iterable[tuple[str, dict[str, Any]]]:
-        """The calls of all steps; neighbouring deletions go together."""
-        batch: list[str] = []
-        for step in self.steps:
-            if step.path == "/key/delete":
-                batch.extend(step.tokens)
-                continue
-            yield from _deletions(batch)
-            batch = []
-            yield step.path, step.fields
-        yield from _deletions(batch)
+    plan: Plan
+    errors: list[str] = field(default_factory=list)
 
 
-def _deletions(tokens: list[str]) -> Iterable[tuple[str, dict[str, Any]]]:
-    for start in range(0, len(tokens), DELETE_BATCH):
-        yield "/key/delete", {"keys": tokens[start : start + DELETE_BATCH]}
+# -- looking -------------------------------------------------------------------
 
 
-def same(found: Any, wanted: Any) -> bool:
-    """Equal as the gateway means it: 60 is 60.0, a float may have lost its last digit, the order of models says nothing."""
-    if isinstance(found, bool) or isinstance(wanted, bool):
-        return found is wanted
-    if isinstance(found, (int, float)) and isinstance(wanted, (int, float)):
-        return math.isclose(found, wanted, rel_tol=1e-9)
-    if (
-        isinstance(found, (list, tuple))
-        and isinstance(wanted, (list, tuple))
-        and all(isinstance(entry, str) for entry in (*found, *wanted))
-    ):
-        return sorted(found) == sorted(wanted)
-    return bool(found == wanted)
+def _wants_budgets(wanted: Wanted) -> bool:
+    return bool(wanted.budgets) or any(key.fields.get("budget_id") for key in wanted.keys)
 
 
-def is_ours(row: Mapping[str, Any]) -> bool:
-    """Whether this module once made the object."""
-    return _metadata(row).get(MANAGED_BY) == MANAGER
+def _wants_limits_of_members(wanted: Wanted, users: Iterable[Mapping[str, Any]]) -> bool:
+    return any(place.fields for place in wanted.memberships) or any(any(state.managed_teams(row).values()) for row in users)
 
 
-def key_name(row: Mapping[str, Any]) -> str:
-    """How a found key is called: by its alias, or by the start of its hash."""
-    return str(row.get("key_alias") or "sha256:%s" % str(row.get("token"))[:12])
+def look(client: LitellmClient, wanted: Wanted) -> Found:
+    """Everything that the gateway has, in paged sweeps."""
+    def members() -> None:
+        found.members = {(str(row["team_id"]), str(row["user_id"])): state.slim_member(row) for row in client.memberships()}
+
+    def users() -> None:
+        found.users = {str(row["user_id"]): row for row in client.users(lambda row: state.slim("user", row))}
+
+    def keys() -> None:
+        found.keys = {str(row["token"]): row for row in client.keys(lambda row: state.slim("key", row))}
+
+    def teams() -> None:
+        found.teams = {str(row["team_id"]): row for row in client.teams(state.slim_team)}
+        if _wants_budgets(wanted):
+            found.budgets = {str(row["budget_id"]): state.slim("budget", row) for row in client.budgets()}
+
+    found = Found()
+    limits_are_wanted = _wants_limits_of_members(wanted, ())
+    client.together(users, keys, teams, *([members] if limits_are_wanted else []))
+    if not limits_are_wanted and _wants_limits_of_members(wanted, found.users.values()):
+        members()
+    found.now = client.now()
+    return found
 
 
-def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = row.get("metadata")
-    return metadata if isinstance(metadata, dict) else {}
+def look_at(client: LitellmClient, wanted: Wanted) -> Found:
+    """Only what the wanted state names, in a few calls that do not depend on how many others there are."""
+    found = Found()
+    names = sorted({user.name for user in wanted.users} | {key.person for key in wanted.keys if key.person})
+    for start in range(0, len(names), NAMES_A_CALL):
+        rows = client.users(lambda row: state.slim("user", row), user_ids=",".join(names[start : start + NAMES_A_CALL]))
+        found.users.update({str(row["user_id"]): row for row in rows})
+    _find_holders_of_addresses(client, wanted, found)
+    _find_keys(client, wanted, names, found)
+    _find_teams(client, wanted, found)
+    if _wants_budgets(wanted):
+        budgets = sorted({budget.name for budget in wanted.budgets} | {str(key.fields["budget_id"]) for key in wanted.keys if key.fields.get("budget_id")})
+        found.budgets = {str(row["budget_id"]): state.slim("budget", row) for row in client.budgets(budgets)}
+    found.now = client.now()
+    return found
 
 
-def _once_set(row: Mapping[str, Any]) -> set[str]:
-    recorded = _metadata(row).get(MANAGED_FIELDS)
-    return set(recorded.split(",")) - {""} if is_ours(row) and isinstance(recorded, str) else set()
+def _find_holders_of_addresses(client: LitellmClient, wanted: Wanted, found: Found) -> None:
+    for user in wanted.users:
+        email = str(user.fields.get("user_email") or "")
+        known = str(found.users.get(user.name, {}).get("user_email") or "")
+        if email and email.casefold() != known.casefold() and user.state != "absent":
+            # The filter also gives addresses that merely contain this one.
+            rows = client.users(lambda row: state.slim("user", row), user_email=email)
+            found.users.update({str(row["user_id"]): row for row in rows if str(row.get("user_email") or "").casefold() == email.casefold()})
 
 
-def _is_set(value: Any) -> bool:
-    return value is not None and value != []
+def _find_keys(client: LitellmClient, wanted: Wanted, names: list[str], found: Found) -> None:
+    def add(**only: str) -> None:
+        found.keys.update({str(row["token"]): row for row in client.keys(lambda row: state.slim("key", row), **only)})
+
+    for name in names:
+        add(user_id=name)
+    for key in wanted.keys:
+        if key.token and key.token not in found.keys:
+            add(key_hash=key.token)
+        aliases = {row.get("key_alias") for row in found.keys.values()}
+        wanted_aliases = [key.alias, key.alias + state.RETIRING_SUFFIX] if key.owns_alias else [key.alias] if key.state != "absent" else []
+        for alias in wanted_aliases:
+            if alias not in aliases:
+                add(key_alias=alias)
+    for team in wanted.teams:
+        if team.state == "absent":
+            add(team_id=team.name)
+    if any(budget.state == "absent" for budget in wanted.budgets):
+        # There is no way to ask who has a budget.
+        add()
 
 
-def _wanted_metadata(set_fields: Iterable[str], own: Mapping[str, Any]) -> dict[str, Any]:
-    fields = sorted([*set_fields, *("metadata.%s" % name for name in own)])
-    return {**own, MANAGED_BY: MANAGER, MANAGED_FIELDS: ",".join(fields)}
+def _find_teams(client: LitellmClient, wanted: Wanted, found: Found) -> None:
+    names = {team.name for team in wanted.teams} | {place.team for place in wanted.memberships}
+    names |= {str(key.fields["team_id"]) for key in wanted.keys if key.fields.get("team_id")}
+    for user in wanted.users:
+        row = found.users.get(user.name, {})
+        names |= set(state.managed_teams(row))
+        if user.state == "absent":
+            names |= {str(team) for team in row.get("teams") or []}
+    for name in sorted(names):
+        team = client.team(name)
+        if team is not None:
+            found.teams[name] = state.slim_team(team)
+            found.members.update({(name, str(member.get("user_id"))): state.slim_member(member) for member in team["team_memberships"]})
 
 
-def _merged_metadata(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The whole metadata to send, with what others wrote there kept; None when nothing differs."""
-    metadata = _metadata(found)
-    dropped = {entry[len("metadata.") :] for entry in _once_set(found) if entry.startswith("metadata.")} - set(wanted)
-    merged = {name: value for name, value in metadata.items() if name not in dropped}
-    merged.update(wanted)
-    if all(name in metadata and same(metadata[name], value) for name, value in wanted.items()) and not dropped & set(metadata):
+# -- acting --------------------------------------------------------------------
+
+
+def calls_of(steps: list[Step]) -> list[Call]:
+    """The requests of one stage; what the gateway takes in one call goes in one."""
+    calls: list[Call] = []
+    groups: dict[str, list[Step]] = defaultdict(list)
+    for step in steps:
+        if step.path == "/key/delete":
+            groups[step.path].append(step)
+        elif step.path == "/team/member_add":
+            limits = {name: value for name, value in step.fields.items() if name != "member"}
+            groups[step.path + json.dumps(limits, sort_keys=True)].append(step)
+        else:
+            calls.append(Call(step.path, step.fields, [step]))
+    for group in groups.values():
+        for start in range(0, len(group), BATCH):
+            part = group[start : start + BATCH]
+            fields = dict(part[0].fields)
+            if part[0].path == "/key/delete":
+                fields["keys"] = [token for step in part for token in step.fields["keys"]]
+            elif len(part) > 1:
+                fields["member"] = [step.fields["member"] for step in part]
+            calls.append(Call(part[0].path, fields, part))
+    return calls
+
+
+def _make_in_bulk(client: LitellmClient, calls: list[Call]) -> list[Call]:
+    """New people go together where the gateway knows how; gives the calls that are still to be made."""
+    makers = [call for call in calls if call.path == "/user/new"]
+    if len(makers) < USERS_IN_BULK:
+        return calls
+    for start in range(0, len(makers), BATCH):
+        try:
+            client.post(BULK_PATH, users=[call.fields for call in makers[start : start + BATCH]])
+        except LitellmError as error:
+            if error.status in (404, 405, 422):
+                # An older gateway, or one that does not take a field in bulk: one by one says which.
+                done = {id(call) for call in makers[:start]}
+                return [call for call in calls if id(call) not in done]
+            raise
+    # A row that could not be made is found by the look that follows, and made alone then.
+    return [call for call in calls if call.path != "/user/new"]
+
+
+def act(client: LitellmClient, plan: Plan, bulk: bool = True) -> list[LitellmError]:
+    """Make all changes, stage by stage; the errors of the first stage that had any."""
+
+    def make(call: Call) -> LitellmError | None:
+        try:
+            client.post(call.path, **call.fields)
+        except LitellmError as error:
+            return error
         return None
-    return merged
+
+    stages: dict[Stage, list[Step]] = defaultdict(list)
+    for step in plan.steps:
+        stages[step.stage].append(step)
+    for stage in sorted(stages):
+        calls = calls_of(stages[stage])
+        try:
+            if stage is Stage.USERS and bulk:
+                calls = _make_in_bulk(client, calls)
+        except LitellmError as error:
+            return [error]
+        errors = [error for error in client.each(make, calls, AT_ONCE_IN_TEAMS if stage is Stage.JOIN else BATCH) if error is not None]
+        if errors:
+            return errors
+    return []
 
 
-def _changes(found: Mapping[str, Any], wanted: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """Fields to send: wanted ones that differ, and an explicit null (or empty list) for those that were set once and no longer are."""
-    once_set = _once_set(found)
-    changes: dict[str, Any] = {}
-    for name in fields:
-        value = wanted.get(name)
-        if _is_set(value):
-            if not same(found.get(name), value):
-                changes[name] = value
-        elif name in once_set and _is_set(found.get(name)):
-            changes[name] = [] if name == "models" else None
+# -- both ----------------------------------------------------------------------
+
+
+def _touched(plan: Plan, wanted: Wanted) -> Wanted | None:
+    """The part of the wanted state that the plan changes; None when that is most of it."""
+    owners = {step.owner for step in plan.steps if step.owner}
+    if len(owners) > LOOK_AT_EACH or owners - {user.name for user in wanted.users}:
+        return None
+    part = wanted.part(owners)
+    named = {step.name for step in plan.steps}
+    for kind in ("teams", "budgets"):
+        chosen = getattr(part, kind)
+        chosen.extend(entry for entry in getattr(wanted, kind) if entry.name in named and entry not in chosen)
+    return part
+
+
+def reconcile(client: LitellmClient, wanted: Wanted, check_mode: bool, targeted: bool = False) -> Plan:
+    """Bring the gateway to the wanted state and give the plan that led there; in check mode only the plan.
+
+    Two runs at once, a call that got no answer, a gateway that took a value without keeping it: each is seen by looking again, and what is
+    left is done again, a bounded number of times. Raises LitellmError when something is still left after that.
+    """
+    try:
+        plan = make_plan(wanted, (look_at if targeted else look)(client, wanted))
+    except LitellmError as error:
+        if not (check_mode and error.nobody_there):
+            raise
+        # A check before the first run: there is no gateway yet, so there is nobody at it.
+        plan = make_plan(wanted, Found(now=client.now()))
+        plan.warnings.append("The gateway does not run yet; this predicts what a run does at a new one.")
+    _refuse_conflicts(plan)
+    if not plan.steps or check_mode:
+        return plan
+    left = plan
+    errors: list[LitellmError] = []
+    for attempt, delay in enumerate(VERIFY_DELAYS):
+        errors = act(client, left, bulk=attempt == 0)
+        for step in left.steps:
+            # Ten thousand requests that were made are no longer needed, while what is found next is read.
+            step.fields = {}
+        final = [error for error in errors if error.status in FINAL_STATUS or error.nobody_there]
+        if final:
+            raise _failure(final, left)
+        client.pause(delay)
+        part = wanted if targeted else _touched(left, wanted)
+        left = make_plan(wanted, look(client, wanted)) if part is None else make_plan(part, look_at(client, part))
+        _refuse_conflicts(left)
+        if not left.steps:
+            return plan
+    if errors:
+        raise _failure(errors, left)
+    still = "; ".join("%s: %s" % (step.owner or step.kind, step.sentence) for step in left.steps[: 2 * SENTENCES])
+    raise LitellmError(
+        "The gateway accepted the changes but did not keep them all; this version of it may not know them. Still to do: %s" % still
+    )
+
+
+def _refuse_conflicts(plan: Plan) -> None:
+    if plan.conflicts:
+        raise LitellmError("The gateway has what stands in the way, nothing was changed: %s" % " ".join(plan.conflicts))
+
+
+def _failure(errors: list[LitellmError], left: Plan) -> LitellmError:
+    sentences = list(dict.fromkeys(str(error) for error in errors))
+    more = len(sentences) - SENTENCES
+    text = " ".join(sentences[:SENTENCES]) + (" (and %d more)" % more if more > 0 else "")
+    return LitellmError("%s Another run does what is left." % text if left.steps else text, errors[0].status, errors[0].error_type)
+
+
+@contextlib.contextmanager
+def alone(api_url: str, only_looks: bool = False, directory: str | None = None) -> Iterator[bool]:
+    """One run at a time on this host for one gateway: it gives an alias or an address twice when asked twice at once.
+
+    Yields whether the lock is held; where none can be made, the run goes on and looks twice as everywhere. The lock ends with the process.
+    """
+    if only_looks:
+        yield False
+        return
+    name = "private_llm.platform-%s.lock" % hashlib.sha256(api_url.rstrip("/").encode("utf-8")).hexdigest()[:16]
+    try:
+        handle = os.open(os.path.join(directory or LOCK_DIRECTORY, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield False
+        return
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise LitellmError("Another run has been changing people at %s for %d minutes." % (api_url, LOCK_SECONDS // 60)) from None
+                time.sleep(0.2)
+        yield True
+    finally:
+        os.close(handle)
+
+
+# -- telling -------------------------------------------------------------------
+
+
+def diff_of(plan: Plan) -> dict[str, Any]:
+    """Old and new values of each object that changes, under its person; keys by their alias."""
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    for step in plan.steps:
+        owner = step.owner or "%ss" % step.kind
+        subject = step.name if not step.owner else step.subject
+        if step.before is not None:
+            before.setdefault(owner, {}).setdefault(subject, {}).update(step.before)
+        if step.after is not None:
+            after.setdefault(owner, {}).setdefault(subject, {}).update(step.after)
+    return {"before": before, "after": after, "before_header": "the gateway now", "after_header": "the gateway as wanted"}
+
+
+def changes_of(plan: Plan) -> dict[str, list[str]]:
+    """What is done for whom, in words; under no name what belongs to nobody."""
+    changes: dict[str, list[str]] = defaultdict(list)
+    for step in plan.steps:
+        changes[step.owner].append(step.sentence)
     return changes
 
 
-def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value for name, value in fields.items() if name not in ("key", "metadata", "user_id", "auto_create_key") and _is_set(value)
-    }
+class AccessModule(AnsibleModule):  # type: ignore[misc]
+    """A module whose parameters hold thousands of keys.
+
+    Ansible searches every text that a module logs or returns for every secret parameter: with ten thousand keys that takes minutes. Here
+    nothing of the parameters is logged or returned, and the result is searched for keys once.
+    """
+
+    no_log_values: set[str]
+
+    def _log_invocation(self) -> None:
+        self.log("Invoked for the gateway at %s" % self.params["api_url"])
+
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        kwargs["invocation"] = {"module_args": {"api_url": self.params["api_url"]}}
+        # Every key begins alike, so whatever holds none that looks like one holds none at all.
+        suspects = set(_KEY_LIKE.findall(json.dumps(kwargs, default=str)))
+        self.no_log_values = {
+            secret for secret in self.no_log_values if secret == self.params["api_key"] or any(secret in suspect for suspect in suspects)
+        }
+        super()._return_formatted(kwargs)
 
 
-def _described(changes: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    parts = []
-    for name, value in sorted(changes.items()):
-        if name not in ("metadata", "key"):
-            parts.append("%s %s -> %s" % (name, _short(found.get(name)), _short(value)))
-    return ", ".join(parts) or "marked as managed"
+def module_client(module: AnsibleModule, secrets: Iterable[str] = (), concurrency: int = DEFAULT_CONCURRENCY) -> LitellmClient:
+    """The gateway of a module's parameters."""
+    parameters = module.params
+    return LitellmClient(
+        parameters["api_url"],
+        parameters["api_key"],
+        timeout=parameters["api_timeout"],
+        validate_certs=parameters["validate_certs"],
+        ca_path=parameters["ca_path"],
+        secrets=secrets,
+        patient=not module.check_mode,
+        concurrency=concurrency,
+    )
 
 
-def _short(value: Any) -> str:
-    if not _is_set(value):
-        return "none"
-    return " ".join(value) if isinstance(value, list) else str(value)
-
-
-class _Planner:
-    def __init__(self, wanted: list[dict[str, Any]], users: list[dict[str, Any]], keys: list[dict[str, Any]]) -> None:
-        self.wanted = wanted
-        self.users = {str(row["user_id"]): row for row in users}
-        self.keys = {str(row["token"]): row for row in keys}
-        self.keys_of: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in keys:
-            self.keys_of[str(row.get("user_id"))].append(row)
-        self.names = {str(person["name"]) for person in wanted}
-        self.tokens = {key_hash(key["value"]): str(person["name"]) for person in wanted for key in person["keys"]}
-        self.plan = Plan()
-        self.take_away: list[Step] = []
-        self.user_steps: list[Step] = []
-        self.key_changes: list[Step] = []
-        self.new_keys: list[Step] = []
-        self.deleted: set[str] = set()
-
-    def run(self) -> Plan:
-        for person in self.wanted:
-            if person["state"] == "absent":
-                self._leave(person)
-            else:
-                self._user(person)
-                self._keys(person)
-            self._foreign_keys(person)
-        self._unknown()
-        self._alias_conflicts()
-        self.plan.steps = self.take_away + self.user_steps + self.key_changes + self.new_keys
-        changes: dict[str, list[str]] = defaultdict(list)
-        for step in self.plan.steps:
-            changes[step.person].append(step.sentence)
-        self.plan.people = [
-            {"name": person["name"], "state": person["state"], "changes": changes[person["name"]]} for person in self.wanted
-        ]
-        return self.plan
-
-    def _delete(self, person: str, row: Mapping[str, Any]) -> None:
-        token = str(row["token"])
-        if token in self.deleted:
-            return
-        self.deleted.add(token)
-        alias = key_name(row)
-        self.take_away.append(
-            Step(
-                "/key/delete",
-                {},
-                person,
-                "key %s" % alias,
-                "key %s%s deleted" % (alias, self._origin(row)),
-                before=_shown(_visible(row, KEY_FIELDS)),
-                tokens=[token],
-            )
-        )
-
-    def _leave(self, person: Mapping[str, Any]) -> None:
-        # The row of the user stays: what the person has spent remains readable.
-        name = str(person["name"])
-        for key in person["keys"]:
-            row = self.keys.get(key_hash(key["value"]))
-            if row is not None:
-                self._delete(name, row)
-        for row in self.keys_of[name]:
-            # Somebody else's key that was moved here at the gateway goes back to its owner.
-            if self.tokens.get(str(row["token"]), name) == name:
-                self._delete(name, row)
-
-    def _user(self, person: Mapping[str, Any]) -> None:
-        name = str(person["name"])
-        wanted: dict[str, Any] = {row_name: person[field_name] for row_name, field_name in USER_NAMES.items() if person.get(field_name)}
-        wanted.update({limit: person[limit] for limit in USER_FIELDS if person.get(limit) is not None})
-        wanted["user_role"] = USER_ROLE
-        metadata = _wanted_metadata(sorted(wanted), {})
-        email = wanted.get("user_email")
-        if email:
-            for row in self.users.values():
-                if str(row["user_id"]) != name and (row.get("user_email") or "").casefold() == email.casefold():
-                    self.plan.conflicts.append(
-                        "%s: the gateway already knows the e-mail address under the name %s." % (name, row["user_id"])
-                    )
-        found = self.users.get(name)
-        if found is None:
-            # Without auto_create_key false the gateway would make a key that nobody knows of.
-            fields = {"user_id": name, "auto_create_key": False, "metadata": metadata, **wanted}
-            self.user_steps.append(Step("/user/new", fields, name, "user", "user made", after=_shown(wanted)))
-            return
-        changes = _changes(found, wanted, USER_FIELDS)
-        for row_name in USER_NAMES:
-            value = wanted.get(row_name)
-            if value and (found.get(row_name) or "").casefold() != value.casefold():
-                changes[row_name] = value
-        merged = _merged_metadata(found, metadata)
-        if merged is not None:
-            changes["metadata"] = merged
-        if changes:
-            # /user/update makes a user of an unknown name; here the name was found, so it cannot.
-            self.user_steps.append(
-                Step(
-                    "/user/update",
-                    {"user_id": name, **changes},
-                    name,
-                    "user",
-                    "user: %s" % _described(changes, found),
-                    before=_compared(found, changes),
-                    after=_compared(changes, changes),
-                )
-            )
-
-    def _keys(self, person: Mapping[str, Any]) -> None:
-        name = str(person["name"])
-        blocked = person["state"] == "blocked"
-        own_tokens = {key_hash(key["value"]) for key in person["keys"]}
-        for row in self.keys_of[name]:
-            if is_ours(row) and str(row["token"]) not in own_tokens and str(row["token"]) not in self.tokens:
-                self._delete(name, row)
-        for key in person["keys"]:
-            token = key_hash(key["value"])
-            limits = {limit: key[limit] for limit in KEY_FIELDS if _is_set(key.get(limit))}
-            limits["allowed_routes"] = ALLOWED_ROUTES
-            metadata = _wanted_metadata(limits, key.get("metadata") or {})
-            found = self.keys.get(token)
-            if found is not None:
-                self._key(name, key, found, limits, metadata, blocked)
-            elif not blocked:
-                fields = {"key": key["value"], "key_alias": key["alias"], "user_id": name, "metadata": metadata, **limits}
-                sentence = "key %s made" % key["alias"]
-                self.new_keys.append(Step("/key/generate", fields, name, "key %s" % key["alias"], sentence, after=_shown(limits)))
-
-    def _key(
-        self, name: str, key: Mapping[str, Any], found: dict[str, Any], limits: dict[str, Any], metadata: dict[str, Any], blocked: bool
-    ) -> None:
-        changes = _changes(found, limits, KEY_FIELDS)
-        if found.get("key_alias") != key["alias"]:
-            changes["key_alias"] = key["alias"]
-        if found.get("user_id") != name:
-            changes["user_id"] = name
-        if bool(found.get("blocked")) != blocked:
-            changes["blocked"] = blocked
-        merged = _merged_metadata(found, metadata)
-        if merged is not None:
-            changes["metadata"] = merged
-        if not changes:
-            return
-        others = {field_name: value for field_name, value in changes.items() if field_name != "blocked"}
-        parts = [] if "blocked" not in changes else ["blocked" if blocked else "unblocked"]
-        if others:
-            parts.append(_described(others, found))
-        step = Step(
-            "/key/update",
-            {"key": found["token"], **changes},
-            name,
-            "key %s" % key["alias"],
-            "key %s: %s" % (key["alias"], ", ".join(parts)),
-            before=_compared(found, changes),
-            after=_compared(changes, changes),
-        )
-        (self.take_away if changes.get("blocked") else self.key_changes).append(step)
-
-    def _foreign_keys(self, person: Mapping[str, Any]) -> None:
-        name = str(person["name"])
-        for row in self.keys_of[name]:
-            if not self._is_foreign(row) or str(row["token"]) in self.deleted:
-                continue
-            if person["state"] == "blocked" and not row.get("blocked"):
-                self._block_foreign(name, row)
-            else:
-                self._report("key", key_name(row), name, False)
-
-    def _block_foreign(self, person: str, row: Mapping[str, Any]) -> None:
-        changes = {"blocked": True}
-        alias = key_name(row)
-        self.take_away.append(
-            Step(
-                "/key/update",
-                {"key": row["token"], **changes},
-                person,
-                "key %s" % alias,
-                "key %s%s: blocked" % (alias, self._origin(row)),
-                before=_compared(row, changes),
-                after=_compared(changes, changes),
-            )
-        )
-
-    def _is_foreign(self, row: Mapping[str, Any]) -> bool:
-        return not is_ours(row) and str(row["token"]) not in self.tokens
-
-    def _origin(self, row: Mapping[str, Any]) -> str:
-        return " (not made here)" if self._is_foreign(row) else ""
-
-    def _unknown(self) -> None:
-        left = []
-        for user_id in sorted(set(self.users) - self.names - {GATEWAY_USER}):
-            self._report("user", user_id, user_id, is_ours(self.users[user_id]))
-        for owner in sorted(set(self.keys_of) - self.names):
-            for row in self.keys_of[owner]:
-                if str(row["token"]) in self.tokens:
-                    continue
-                self._report("key", key_name(row), owner, is_ours(row))
-                if is_ours(row) and not row.get("blocked"):
-                    left.append(owner)
-        if left:
-            self.plan.warnings.append(
-                "No longer in the list, but their keys still work: %s. Somebody who leaves stays in the list with state absent."
-                % ", ".join(sorted(set(left)))
-            )
-
-    def _report(self, kind: str, name: str, owner: str, made_here: bool) -> None:
-        self.plan.unknown.append({"kind": kind, "name": name, "user": owner, "made_here": made_here})
-
-    def _alias_conflicts(self) -> None:
-        holders = {row.get("key_alias"): row for row in self.keys.values() if row.get("key_alias")}
-        for step in [*self.take_away, *self.key_changes, *self.new_keys]:
-            alias = step.fields.get("key_alias")
-            holder = holders.get(alias)
-            if alias is None or holder is None or holder["token"] in self.deleted or holder["token"] == step.fields.get("key"):
-                continue
-            if holder["token"] in self.tokens and step.path == "/key/update":
-                continue
-            self.plan.conflicts.append(
-                "%s: the alias %s belongs to another key of the gateway (of user %s) that was not made here; rename or delete that one."
-                % (step.person, alias, holder.get("user_id"))
-            )
-
-
-def _visible(row: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    return {name: row.get(name) for name in fields}
-
-
-def _compared(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The changing fields of one side; of the metadata only who manages the object and which fields."""
-    compared = {name: row.get(name) for name in changes if name not in ("metadata", "key")}
-    if "metadata" in changes:
-        metadata = _metadata(row)
-        shown = dict.fromkeys((MANAGED_BY, MANAGED_FIELDS, *_metadata(changes)))
-        compared["metadata"] = {name: metadata.get(name) for name in shown}
-    return compared
-
-
-def make_plan(wanted: list[dict[str, Any]], users: list[dict[str, Any]], keys: list[dict[str, Any]]) -> Plan:
-    """The way from what was found to what is wanted."""
-    return _Planner(wanted, users, keys).run()
-
-
-def problems_of(wanted: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with the wanted state in itself, a sentence each."""
-    problems = []
-    seen: dict[tuple[str, str], str] = {}
-
-    def once(kind: str, value: str | None, person: str) -> None:
-        if not value:
-            return
-        other = seen.setdefault((kind, value), person)
-        if other is not person:
-            problems.append("%s: has the same %s as %s." % (person, kind, other))
-
-    names: set[str] = set()
-    for person in wanted:
-        name = str(person["name"])
-        if name in names:
-            problems.append("%s: is in the list twice." % name)
-            continue
-        names.add(name)
-        if name == GATEWAY_USER:
-            problems.append("%s: is the gateway's own administrator." % name)
-        if person.get("budget_duration") and person.get("max_budget") is None:
-            problems.append("%s: budget_duration means nothing without max_budget." % name)
-        once("e-mail address", (person.get("email") or "").casefold(), name)
-        aliases: set[str] = set()
-        for key in person["keys"]:
-            alias, value = key["alias"], key["value"]
-            if not value.startswith("sk-") or len(value) < 16:
-                problems.append("%s: the value of key %s must start with sk- and have at least 16 characters." % (name, alias))
-            if alias in aliases:
-                problems.append("%s: has two keys with the alias %s." % (name, alias))
-            aliases.add(alias)
-            once("key alias", alias, name)
-            once("key value", value, name)
-            if key.get("budget_duration") and key.get("max_budget") is None:
-                problems.append("%s: budget_duration of key %s means nothing without max_budget." % (name, alias))
-    return problems
+def run_single(options: dict[str, Any], wanted_of: Any, result_of: Any, **module_options: Any) -> None:
+    """A module for one object: its options, the wanted state they mean, and what it returns of the plan."""
+    module = AnsibleModule(argument_spec={**argument_spec(), **options}, supports_check_mode=True, **module_options)
+    try:
+        wanted = wanted_of(module.params)
+        wanted.manager = state.SINGLE_MANAGER
+        problems = state.problems_of(wanted)
+        if problems:
+            raise LitellmError(" ".join(problems))
+        client = module_client(module, [key.value for key in wanted.keys])
+        with alone(module.params["api_url"], module.check_mode):
+            plan = reconcile(client, wanted, module.check_mode, targeted=True)
+    except LitellmError as error:
+        module.fail_json(msg=str(error), status=error.status, error_type=error.error_type)
+    for warning in plan.warnings:
+        module.warn(warning)
+    module.exit_json(
+        changed=bool(plan.steps),
+        changes=[step.sentence for step in plan.steps],
+        calls={"read": client.reads, "write": client.writes},
+        diff=diff_of(plan),
+        **result_of(module.params),
+    )

@@ -13,13 +13,15 @@ version_added: 0.1.0
 author:
   - Private LLM Platform team (@private-llm)
 description:
-  - Takes the whole wanted state, people and their keys with limits and budgets, in one task.
+  - Takes the whole wanted state, budgets, teams, people, their places in teams and their keys with limits, in one task.
   - Reads what the gateway has in a few paged calls, computes the difference, and writes only that; the number of calls grows with pages and
     changes, not with people.
-  - What changed in the admin interface is put back. Limits that were never set here, such as the gateway's own defaults, are left alone.
-  - Users and keys that were not made here are reported and left, except for the keys of people who are V(blocked) or V(absent).
+  - What changed in the admin interface is put back. Limits that were never set here, such as the gateway's own defaults, are left alone;
+    a limit that was set here and is no longer given is removed.
+  - Objects that were not made here are reported and left, except for the keys of people who are V(blocked) or V(absent).
   - A key made here can ask models and nothing else; it cannot make, change or list keys. Its user has the role C(internal_user_viewer).
-  - After a change everything is read again, so that a value that the gateway took without keeping it is an error and not a surprise.
+  - After a change everything that changed is read again, so that a value that the gateway took without keeping it is an error and not a
+    surprise. What another run did at the same time is seen and not done twice; two runs on one host wait for each other.
 extends_documentation_fragment:
   - private_llm.platform.litellm
 attributes:
@@ -27,7 +29,7 @@ attributes:
     description: Predicts exactly what a real run does. Where nothing accepts connections, it predicts for a gateway that is still empty.
     support: full
   diff_mode:
-    description: Shows old and new values of each user and key that changes; a key appears by its alias.
+    description: Shows old and new values of each object that changes; a key appears by its alias.
     support: full
 options:
   users:
@@ -41,26 +43,58 @@ options:
         type: str
         required: true
       email:
-        description: E-mail address; left as it is when not given.
+        description: E-mail address.
         type: str
       full_name:
-        description: Name to show (the gateway's user alias); left as it is when not given.
+        description: Name to show (the gateway's user alias).
         type: str
       state:
         description:
           - V(present) lets the person in.
           - V(blocked) keeps the keys but refuses them all, whoever made them; a key that does not exist yet is not made.
             Back at V(present), a key that was not made here stays blocked until somebody unblocks it at the gateway.
-          - V(absent) deletes all keys of the person, whoever made them. The user stays, so that what was spent remains readable.
+          - V(absent) deletes all keys of the person, whoever made them, and takes the person out of all teams. The user stays, so that
+            what was spent remains readable.
         type: str
         choices: [present, blocked, absent]
         default: present
       max_budget:
-        description: What the person may spend in a period, with all keys together, in the currency of the model prices.
+        description:
+          - What the person may spend in a period, in the currency of the model prices.
+          - The gateway counts this for keys without a team only. For the keys of a team give O(users[].teams[].max_budget).
         type: float
       budget_duration:
         description: Period after which the budget starts anew, such as V(30d).
         type: str
+      rpm_limit:
+        description: Requests a minute with all keys together.
+        type: int
+      tpm_limit:
+        description: Tokens a minute with all keys together.
+        type: int
+      metadata:
+        description: Further facts to keep with the user. What others wrote there is kept.
+        type: dict
+        default: {}
+      team:
+        description: The person's first team. Of no meaning here; a hand-out shows it.
+        type: str
+      teams:
+        description: Teams that the person is in. One that the person was put in here and that is no longer listed is left.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name of the team.
+            type: str
+            required: true
+          max_budget:
+            description: What the person may spend in a period with keys of this team.
+            type: float
+          budget_duration:
+            description: Period after which that budget starts anew.
+            type: str
       keys:
         description: The person's keys. A key made here that is no longer listed is deleted.
         type: list
@@ -71,12 +105,42 @@ options:
             description: Name of the key, unique at the gateway.
             type: str
             required: true
+          name:
+            description: Short name of the key, unique for the person, such as V(laptop).
+            type: str
+            default: default
           value:
             description: The key itself. Starts with C(sk-) and has at least 16 characters.
             type: str
             required: true
+          state:
+            description: As O(users[].state), for this key alone.
+            type: str
+            choices: [present, blocked, absent]
+            default: present
+          retiring:
+            description:
+              - The key is an old generation. It is not made; where it exists, it ends O(users[].keys[].grace_seconds) after it was first
+                seen to be old. The gateway itself ends it at that moment; a later run removes what is left of it.
+            type: bool
+            default: false
+          grace_seconds:
+            description:
+              - For a retiring key, how long it goes on working. For another one, how long a key with another value that this one replaces
+                goes on working; it is deleted at once when 0.
+            type: int
+            default: 0
+          expires:
+            description: When the key ends, as C(2027-01-31) (the end of that day, UTC) or C(2027-01-31T12:00:00Z). Then it is deleted.
+            type: str
+          team:
+            description: Team that the key's use counts for. The person must be in it.
+            type: str
+          budget:
+            description: Name of one of the O(budgets), or of one that the gateway has, for limits that several keys share by name.
+            type: str
           models:
-            description: Models that the key may use; all when empty.
+            description: Models that the key may use; all that its team may use when empty.
             type: list
             elements: str
             default: []
@@ -99,9 +163,102 @@ options:
             description: Further facts to keep with the key. What others wrote there is kept.
             type: dict
             default: {}
+  teams:
+    description: Teams, including those to remove.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the team (the gateway's team ID).
+        type: str
+        required: true
+      title:
+        description: Name to show (the gateway's team alias); the name when not given.
+        type: str
+      state:
+        description: V(absent) removes the team. It is an error while keys that stay count for it, for the gateway would delete them.
+        type: str
+        choices: [present, absent]
+        default: present
+      models:
+        description: Models that keys of the team may use, whatever the keys say; all when empty.
+        type: list
+        elements: str
+        default: []
+      max_budget:
+        description: What the team may spend in a period.
+        type: float
+      budget_duration:
+        description: Period after which the budget starts anew.
+        type: str
+      rpm_limit:
+        description: Requests a minute.
+        type: int
+      tpm_limit:
+        description: Tokens a minute.
+        type: int
+      metadata:
+        description: Further facts to keep with the team. What others wrote there is kept.
+        type: dict
+        default: {}
+  budgets:
+    description: Limits that keys can share by name. The gateway keeps no mark with them, so one goes only by name with V(absent).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the budget (its ID).
+        type: str
+        required: true
+      state:
+        description: V(absent) removes the budget. It is an error while keys have it, for they would be left without limits.
+        type: str
+        choices: [present, absent]
+        default: present
+      max_budget:
+        description: What each key with it may spend in a period.
+        type: float
+      soft_budget:
+        description: Spending at which the gateway warns.
+        type: float
+      budget_duration:
+        description: Period after which the budget starts anew.
+        type: str
+      rpm_limit:
+        description: Requests a minute.
+        type: int
+      tpm_limit:
+        description: Tokens a minute.
+        type: int
+      max_parallel_requests:
+        description: Requests at the same time.
+        type: int
+  only:
+    description:
+      - Names of people. The whole list is checked, but only these people are looked at and changed, with the teams and budgets that they
+        need. Nothing else is reported or removed.
+    type: list
+    elements: str
+    default: []
+  purge:
+    description:
+      - Removes what was made here once and is in no list any more, keys, places in teams and teams. What was not made here is never
+        removed by it, nor are users and budgets.
+    type: bool
+    default: false
+  concurrency:
+    description: Calls to the gateway at the same time, at most 8.
+    type: int
+    default: 4
 seealso:
   - plugin: private_llm.platform.litellm_people
     plugin_type: filter
+  - module: private_llm.platform.litellm_user
+  - module: private_llm.platform.litellm_team
+  - module: private_llm.platform.litellm_key
+  - module: private_llm.platform.litellm_budget
 """
 
 EXAMPLES = r"""
@@ -109,15 +266,25 @@ EXAMPLES = r"""
   private_llm.platform.litellm_access:
     api_url: http://127.0.0.1:4000
     api_key: "{{ litellm_master_key }}"
+    teams:
+      - name: research
+        models: [coder]
+        max_budget: 500
+        budget_duration: 30d
     users:
       - name: ada
         email: ada@example.com
-        max_budget: 20
-        budget_duration: 30d
+        teams:
+          - name: research
+            max_budget: 20
+            budget_duration: 30d
         keys:
-          - alias: ada-1
+          - alias: ada/laptop-1
+            name: laptop
             value: "{{ ada_key }}"
+            team: research
             rpm_limit: 60
+            expires: "2027-01-31"
       - name: grace
         state: absent
 
@@ -126,11 +293,12 @@ EXAMPLES = r"""
     api_url: http://127.0.0.1:4000
     api_key: "{{ litellm_master_key }}"
     users: "{{ llm_users | private_llm.platform.litellm_people(platform_root_secret) }}"
+    purge: true
 """
 
 RETURN = r"""
 people:
-  description: Each person with what was done, or in check mode would be done.
+  description: Each person for whom something was done, or in check mode would be done.
   type: list
   elements: dict
   returned: success
@@ -139,10 +307,10 @@ people:
       description: Name of the person.
       type: str
     state:
-      description: The wanted state.
+      description: The wanted state; V(unlisted) for somebody who is no longer in the list.
       type: str
     changes:
-      description: What was done, in words; empty when all was well.
+      description: What was done, in words.
       type: list
       elements: str
   sample: [{"name": "ada", "state": "present", "changes": ["key ada-1: rpm_limit 30 -> 60"]}]
@@ -151,18 +319,18 @@ summary:
   type: list
   elements: str
   returned: success
-  sample: ["ada: key ada-1: rpm_limit 30 -> 60", "19 people unchanged"]
+  sample: ["team research made", "ada: key ada-1: rpm_limit 30 -> 60", "19 people unchanged"]
 unknown:
-  description: Users and keys of the gateway that the list does not name. They are left as they are.
+  description: What the gateway has and no list names. It is left as it is.
   type: list
   elements: dict
   returned: success
   contains:
     kind:
-      description: V(user) or V(key).
+      description: V(user), V(team) or V(key).
       type: str
     name:
-      description: Name of the user, or alias (without one, the start of the hash) of the key.
+      description: Name of the user or team, or alias of the key (without one, when it was made).
       type: str
     user:
       description: Whom it belongs to.
@@ -174,31 +342,51 @@ calls:
   description: How many calls were made to the gateway.
   type: dict
   returned: success
-  sample: {"read": 2, "write": 0}
+  sample: {"read": 3, "write": 0}
 """
 
-import time
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.private_llm.platform.plugins.module_utils.litellm_access import Plan, make_plan, problems_of
-from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmClient, LitellmError, argument_spec
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_access import (
+    AccessModule,
+    alone,
+    changes_of,
+    diff_of,
+    module_client,
+    reconcile,
+)
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmError, argument_spec
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_plan import Plan
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Wanted, problems_of, wanted_of
+from ansible_collections.private_llm.platform.plugins.module_utils.people import did_you_mean
 
-# The gateway answers a read from its database, but may need a moment after a write.
-VERIFY_DELAYS = (0.0, 0.5, 1.5, 3.0)
+BUDGET: dict[str, Any] = {"max_budget": {"type": "float"}, "budget_duration": {"type": "str"}}
+RATES: dict[str, Any] = {"rpm_limit": {"type": "int"}, "tpm_limit": {"type": "int"}}
+PARALLEL: dict[str, Any] = {"max_parallel_requests": {"type": "int"}}
+MODELS: dict[str, Any] = {"models": {"type": "list", "elements": "str", "default": []}}
+METADATA: dict[str, Any] = {"metadata": {"type": "dict", "default": {}}}
+
+
+def state_spec(*choices: str) -> dict[str, Any]:
+    return {"state": {"type": "str", "choices": list(choices), "default": "present"}}
 
 
 def key_spec() -> dict[str, Any]:
     return {
         "alias": {"type": "str", "required": True},
+        "name": {"type": "str", "default": "default"},
         "value": {"type": "str", "required": True, "no_log": True},
-        "models": {"type": "list", "elements": "str", "default": []},
-        "max_budget": {"type": "float"},
-        "budget_duration": {"type": "str"},
-        "rpm_limit": {"type": "int"},
-        "tpm_limit": {"type": "int"},
-        "max_parallel_requests": {"type": "int"},
-        "metadata": {"type": "dict", "default": {}},
+        **state_spec("present", "blocked", "absent"),
+        "retiring": {"type": "bool", "default": False},
+        "grace_seconds": {"type": "int", "default": 0},
+        "expires": {"type": "str"},
+        "team": {"type": "str"},
+        "budget": {"type": "str"},
+        **MODELS,
+        **BUDGET,
+        **RATES,
+        **PARALLEL,
+        **METADATA,
     }
 
 
@@ -207,88 +395,90 @@ def user_spec() -> dict[str, Any]:
         "name": {"type": "str", "required": True},
         "email": {"type": "str"},
         "full_name": {"type": "str"},
-        "state": {"type": "str", "choices": ["present", "blocked", "absent"], "default": "present"},
-        "max_budget": {"type": "float"},
-        "budget_duration": {"type": "str"},
+        **state_spec("present", "blocked", "absent"),
+        **BUDGET,
+        **RATES,
+        **METADATA,
+        "team": {"type": "str"},
+        "teams": {"type": "list", "elements": "dict", "default": [], "options": {"name": {"type": "str", "required": True}, **BUDGET}},
         "keys": {"type": "list", "elements": "dict", "default": [], "options": key_spec(), "no_log": False},
     }
 
 
-def find_plan(client: LitellmClient, users: list[dict[str, Any]]) -> Plan:
-    return make_plan(users, client.users(), client.keys())
+def spec() -> dict[str, Any]:
+    team = {"name": {"type": "str", "required": True}, "title": {"type": "str"}, **state_spec("present", "absent")}
+    budget = {"name": {"type": "str", "required": True}, **state_spec("present", "absent")}
+    return {
+        **argument_spec(),
+        "users": {"type": "list", "elements": "dict", "required": True, "options": user_spec()},
+        "teams": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {**team, **MODELS, **BUDGET, **RATES, **METADATA},
+        },
+        "budgets": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {**budget, **BUDGET, "soft_budget": {"type": "float"}, **RATES, **PARALLEL},
+        },
+        "only": {"type": "list", "elements": "str", "default": []},
+        "purge": {"type": "bool", "default": False},
+        "concurrency": {"type": "int", "default": 4},
+    }
 
 
-def verify(client: LitellmClient, users: list[dict[str, Any]]) -> None:
-    plan = Plan()
-    for delay in VERIFY_DELAYS:
-        time.sleep(delay)
-        plan = find_plan(client, users)
-        if not plan.steps:
-            return
-    left = "; ".join("%s: %s" % (step.person, step.sentence) for step in plan.steps[:10])
-    raise LitellmError("The gateway accepted the changes but did not keep them all. Still to do: %s" % left)
+def people_of(plan: Plan, wanted: Wanted) -> list[dict[str, Any]]:
+    changes = changes_of(plan)
+    listed = [{"name": user.name, "state": user.state, "changes": changes[user.name]} for user in wanted.users if user.name in changes]
+    names = {user.name for user in wanted.users} | {""}
+    return listed + [{"name": name, "state": "unlisted", "changes": changes[name]} for name in sorted(set(changes) - names)]
 
 
-def summary_of(plan: Plan) -> list[str]:
-    lines = ["%s: %s" % (person["name"], "; ".join(person["changes"])) for person in plan.people if person["changes"]]
-    unchanged = sum(1 for person in plan.people if not person["changes"])
+def summary_of(plan: Plan, wanted: Wanted) -> list[str]:
+    people = people_of(plan, wanted)
+    lines = changes_of(plan).get("", []) + ["%s: %s" % (person["name"], "; ".join(person["changes"])) for person in people]
+    unchanged = len(wanted.users) - sum(1 for person in people if person["state"] != "unlisted")
     if unchanged:
         lines.append("%d %s unchanged" % (unchanged, "person" if unchanged == 1 else "people"))
     if plan.unknown:
-        lines.append("%d users or keys of the gateway are not in the list and were left" % len(plan.unknown))
+        lines.append("%d users, teams or keys of the gateway are not in the list and were left" % len(plan.unknown))
     return lines
 
 
-def run(client: LitellmClient, users: list[dict[str, Any]], check_mode: bool) -> Plan:
-    """Plan, act, and look again."""
-    problems = problems_of(users)
+def wanted_from(parameters: dict[str, Any]) -> Wanted:
+    """The wanted state, checked as a whole; raises LitellmError with every problem at once."""
+    wanted = wanted_of(parameters["users"], parameters["teams"], parameters["budgets"], parameters["purge"])
+    names = [user.name for user in wanted.users]
+    problems = problems_of(wanted)
+    problems += ["only: nobody in the list is called %s%s" % (name, did_you_mean(name, names)) for name in parameters["only"] if name not in names]
     if problems:
         raise LitellmError("The list of people has %d problem(s), nothing was changed: %s" % (len(problems), " ".join(problems)))
-    try:
-        plan = find_plan(client, users)
-    except LitellmError as error:
-        if not (check_mode and error.nobody_there):
-            raise
-        # A check before the first run: there is no gateway yet, so there is nobody at it.
-        plan = make_plan(users, [], [])
-        plan.warnings.append("The gateway does not run yet; this predicts what a run does at a new one.")
-    if plan.conflicts:
-        raise LitellmError("The gateway has what stands in the way, nothing was changed: %s" % " ".join(plan.conflicts))
-    if plan.steps and not check_mode:
-        for path, fields in plan.calls():
-            client.post(path, **fields)
-        verify(client, users)
-    return plan
+    return wanted.part(parameters["only"]) if parameters["only"] else wanted
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={**argument_spec(), "users": {"type": "list", "elements": "dict", "required": True, "options": user_spec()}},
-        supports_check_mode=True,
-    )
+    module = AccessModule(argument_spec=spec(), supports_check_mode=True)
     parameters = module.params
     try:
-        client = LitellmClient(
-            parameters["api_url"],
-            parameters["api_key"],
-            timeout=parameters["api_timeout"],
-            validate_certs=parameters["validate_certs"],
-            ca_path=parameters["ca_path"],
-            secrets=[key["value"] for person in parameters["users"] for key in person["keys"]],
-            patient=not module.check_mode,
-        )
-        plan = run(client, parameters["users"], module.check_mode)
+        wanted = wanted_from(parameters)
+        # All that matters of them is in the wanted state; twice they would fill the memory of a small host.
+        parameters["users"] = []
+        client = module_client(module, (key.value for key in wanted.keys), parameters["concurrency"])
+        with alone(parameters["api_url"], module.check_mode):
+            plan = reconcile(client, wanted, module.check_mode, targeted=bool(parameters["only"]))
     except LitellmError as error:
         module.fail_json(msg=str(error))
     for warning in plan.warnings:
         module.warn(warning)
     module.exit_json(
         changed=bool(plan.steps),
-        people=plan.people,
-        summary=summary_of(plan),
+        people=people_of(plan, wanted),
+        summary=summary_of(plan, wanted),
         unknown=plan.unknown,
         calls={"read": client.reads, "write": client.writes},
-        diff=plan.diff(),
+        diff=diff_of(plan),
     )
 
 

@@ -15,7 +15,8 @@ author:
 description:
   - Looks at the variables of all hosts on the controller and names every problem at once, a sentence each.
   - A root secret that is missing, too short or still a placeholder; any value that still has the placeholder C(CHANGE-ME); variables that
-    look like those of a role of this collection, or of the platform, and that nothing reads; values of the wrong type; the list of people as a whole.
+    look like those of a role of this collection, or of the platform, and that nothing reads; values of the wrong type; people, teams and
+    shared budgets as a whole, with whatever they name that does not exist.
   - No connection is made, so hosts need not be reachable.
 attributes:
   action:
@@ -36,6 +37,19 @@ options:
     description: Name of the variable with the list of people.
     type: str
     default: llm_users
+  teams_variable:
+    description: Name of the variable with the list of teams.
+    type: str
+    default: llm_teams
+  budgets_variable:
+    description: Name of the variable with the list of shared budgets.
+    type: str
+    default: llm_budgets
+  models:
+    description: Names of the models there are, of which people and teams may name some. Without any, every name is believed.
+    type: list
+    elements: str
+    default: []
   platform_variables:
     description:
       - Names of the other variables that playbooks read. A variable that begins as one of them does, up to the first underscore, and is none of

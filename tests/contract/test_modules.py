@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tree import FILTERS, MODULES, ROOT, action_of, constant_of, shown, tasks_in
+from tree import FILTERS, MODULES, ROOT, action_of, constant_of, load, shown, tasks_in
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 each_plugin = pytest.mark.parametrize("path", [*MODULES, *FILTERS], ids=lambda path: path.stem)
@@ -43,3 +43,8 @@ def test_the_examples_call_the_module_by_its_full_name(path):
 def test_a_plugin_has_a_unit_test_named_after_it(path):
     found = sorted(shown(test) for test in (ROOT / "tests" / "unit").rglob(f"test_{path.stem}*.py"))
     assert found, f"no tests/unit/**/test_{path.stem}*.py"
+
+
+def test_the_action_group_of_the_gateway_has_every_module_that_speaks_to_it():
+    speaking = {path.stem for path in MODULES if "private_llm.platform.litellm" in (documentation_of(path).get("extends_documentation_fragment") or [])}
+    assert set(load(ROOT / "meta" / "runtime.yml")["action_groups"]["litellm"]) == speaking

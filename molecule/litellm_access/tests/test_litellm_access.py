@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
+import datetime
 import stat
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
-import yaml
+from access_runs import MASTER_KEY, PEOPLE, SCENARIO, SETTINGS, Outcome, Run, hand_outs, users_playbook
 
-SCENARIO = Path(__file__).resolve().parents[1]
-REPOSITORY = SCENARIO.parents[1]
-SETTINGS = yaml.safe_load((SCENARIO / "vars.yml").read_text())
-PEOPLE = SETTINGS["people"]
-MASTER_KEY = SETTINGS["master_key"]
 # People whom a test adds; they leave again after it.
 NEWCOMERS = ("barbara", "radia")
+TEAM = {"name": "research", "models": ["canned"]}
 CHAT = {"model": "canned", "messages": [{"role": "user", "content": "Hello?"}]}
-
-
-def hand_outs():
-    return Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "people"
 
 
 def key_of(name):
@@ -46,28 +34,11 @@ def keys_at_the_gateway(outside):
     return {row["key_alias"]: {name: value for name, value in row.items() if name not in moving} for row in answer["keys"]}
 
 
-class Run:
-    """One run of the role by an operator, with these people in the list."""
-
-    def __init__(self, people, *arguments):
-        inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_LAB"] + "/inventory"]
-        command = ["ansible-playbook", *(word for path in inventories for word in ("--inventory", path)), str(SCENARIO / "people.yml")]
-        # In a file, for Ansible shows its own command line.
-        variables = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "people.json"
-        variables.write_text(json.dumps({"people": people}))
-        command += ["--extra-vars", f"@{variables}", *arguments]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-        self.status = done.returncode
-        self.output = done.stdout + done.stderr
-        # Messages are wrapped on the way to the screen.
-        self.sentences = " ".join(self.output.split())
-        self.changed = int(re.search(r"changed=(\d+)", self.output).group(1)) if "changed=" in self.output else None
-
-
 @pytest.fixture(autouse=True)
 def everybody_of_the_list_again():
     yield
-    outcome = Run([*PEOPLE, *({"name": name, "state": "absent"} for name in NEWCOMERS)])
+    gone = [{"name": name, "state": "absent"} for name in NEWCOMERS]
+    outcome = Run([*PEOPLE, *gone], teams=[{"name": TEAM["name"], "state": "absent"}])
     assert outcome.status == 0, outcome.output
 
 
@@ -183,6 +154,86 @@ def test_a_new_generation_ends_the_old_key(outside):
     assert ask(outside, old).status == 401
 
 
+def test_an_old_key_works_beside_the_new_one_for_its_grace_period_and_ends_by_itself(outside):
+    old = key_of("ada")
+    outcome = Run(changed("ada", key_generation=2), key_grace="20s")
+    started = time.monotonic()
+    assert "key ada-1 ends on" in outcome.sentences
+    assert [ask(outside, key).status for key in (old, key_of("ada"))] == [200, 200]
+    # No run is needed for the end of it.
+    time.sleep(max(0.0, 25 - (time.monotonic() - started)))
+    assert kind_of(ask(outside, old)) == (401, "expired_key")
+    assert ask(outside, key_of("ada")).status == 200
+    assert "key ada-1 deleted, its grace period has ended" in Run(changed("ada", key_generation=2), key_grace="20s").sentences
+
+
+def test_a_key_ends_on_its_date(outside):
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=25)
+    Run(changed("ada", expires=moment.strftime("%Y-%m-%dT%H:%M:%SZ")))
+    assert ask(outside, key_of("ada")).status == 200
+    time.sleep(max(0.0, (moment - datetime.datetime.now(datetime.UTC)).total_seconds() + 2))
+    assert kind_of(ask(outside, key_of("ada"))) == (401, "expired_key")
+
+
+def test_one_of_a_persons_keys_is_blocked_alone_and_all_share_the_persons_limit(outside):
+    def barbara(state):
+        own = {"name": "ci", "value": "sk-barbaras-own-key-for-ci", "state": state}
+        return [*PEOPLE, {"name": "barbara", "rpm_limit": 3, "keys": [{"name": "default"}, own]}]
+
+    Run(barbara("blocked"))
+    assert [ask(outside, key).status for key in (key_of("barbara"), "sk-barbaras-own-key-for-ci")] == [200, 401]
+    Run(barbara("present"))
+    statuses = [ask(outside, key).status for _round in range(3) for key in (key_of("barbara"), "sk-barbaras-own-key-for-ci")]
+    assert statuses.count(200) <= 3
+    assert 429 in statuses
+
+
+def test_what_a_person_may_spend_holds_for_the_keys_of_a_team_too(outside):
+    barbara = {"name": "barbara", "teams": ["research"], "max_budget": 0.00001, "budget_duration": "30d"}
+    Run([*PEOPLE, barbara], teams=[TEAM])
+    deadline = time.monotonic() + 40
+    while ask(outside, key_of("barbara")).status == 200 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert kind_of(ask(outside, key_of("barbara"))) == (422, "budget_exceeded")
+    Run([*PEOPLE, {**barbara, "max_budget": 20}], teams=[TEAM])
+    assert ask(outside, key_of("barbara")).status == 200
+
+
+def test_a_key_of_a_team_may_use_the_teams_models_alone(outside):
+    Run([*PEOPLE, {"name": "barbara", "teams": ["research"]}], teams=[{**TEAM, "models": ["another-model"]}])
+    assert kind_of(ask(outside, key_of("barbara"))) == (403, "team_model_access_denied")
+    Run([*PEOPLE, {"name": "barbara", "teams": ["research"]}], teams=[TEAM])
+    assert ask(outside, key_of("barbara")).status == 200
+
+
+def test_the_users_playbook_adds_one_person_in_seconds_and_says_so(outside):
+    before = keys_at_the_gateway(outside)
+    started = time.monotonic()
+    outcome = users_playbook([*changed("ada", rpm_limit=7), {"name": "radia"}], "--extra-vars", "only=radia")
+    assert outcome.status == 0, outcome.output
+    assert time.monotonic() - started <= 8
+    assert "radia: user made; key radia-1 made" in outcome.sentences
+    assert ask(outside, key_of("radia")).status == 200
+    after = keys_at_the_gateway(outside)
+    assert {alias: after[alias] for alias in before} == before
+
+
+def test_the_users_playbook_does_not_know_a_name_and_says_which_are_near(outside):
+    before = keys_at_the_gateway(outside)
+    outcome = users_playbook(PEOPLE, "--extra-vars", "only=grase")
+    assert outcome.status != 0
+    assert "nobody in the list is called grase; did you mean grace?" in outcome.sentences
+    assert keys_at_the_gateway(outside) == before
+
+
+def test_one_object_each_is_said_by_its_own_module_with_the_gateway_said_once(outside):
+    key = "sk-of-a-single-key-0123456789"
+    for state, changes, status in (("present", 4, 200), ("present", 0, 200), ("absent", 4, 401), ("absent", 0, 401)):
+        outcome = Outcome(SCENARIO / "single.yml", "--extra-vars", f"single_state={state}")
+        assert (outcome.status, outcome.changed) == (0, changes), outcome.output
+        assert ask(outside, key).status == status
+
+
 def test_a_limit_that_is_dropped_is_gone(outside):
     Run([{"name": "ada"}, *PEOPLE[1:]])
     assert keys_at_the_gateway(outside)["ada-1"]["rpm_limit"] is None
@@ -206,7 +257,7 @@ def test_a_key_made_by_hand_is_left_alone(outside):
 def test_a_check_says_what_a_run_does_and_does_nothing(outside):
     before = keys_at_the_gateway(outside)
     outcome = Run([*changed("ada", rpm_limit=7), {"name": "radia"}], "--check", "--diff")
-    assert "ada: key ada-1: rpm_limit 100 -> 7" in outcome.sentences
+    assert "ada: user: rpm_limit 100 -> 7; key ada-1: rpm_limit 100 -> 7" in outcome.sentences
     assert "key radia-1 made" in outcome.sentences
     assert keys_at_the_gateway(outside) == before
     assert not (hand_outs() / "radia").exists()

@@ -58,7 +58,8 @@ def test_a_root_secret_that_is_vaulted_inline_is_looked_at_as_its_plain_text():
 def test_a_key_that_is_vaulted_inline_is_looked_at_as_its_plain_text():
     def problems_of(key):
         people = {"people": [{"name": "ada", "key": key}]}
-        return validate_inventory.ActionModule._people_problems("people", people, people)
+        names = {"people_variable": "people", "teams_variable": "teams", "budgets_variable": "budgets", "models": []}
+        return validate_inventory.ActionModule._access_problems(names, people, people)
 
     assert problems_of(Vaulted("sk-adas-own-key-0000")) == []
     assert "ada: key must start with sk-" in problems_of(Vaulted("no-prefix-but-long-enough"))[0]

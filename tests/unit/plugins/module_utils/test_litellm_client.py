@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
+import time
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmClient, LitellmError, key_hash, read_error
@@ -59,9 +62,15 @@ def test_an_empty_gateway_is_no_error(gateway):
 
 
 def test_a_sweep_that_lost_entries_is_an_error_and_not_a_shorter_list(gateway):
-    gateway.answer_once("/key/list", 200, {"keys": [], "total_count": 3, "current_page": 1, "total_pages": 1})
+    gateway.answer_always("/key/list", 200, {"keys": [], "total_count": 3, "current_page": 1, "total_pages": 1})
     with pytest.raises(LitellmError, match="gave 0 of 3 entries"):
         client_of(gateway).keys()
+
+
+def test_a_list_that_changed_while_it_was_read_is_read_anew(gateway):
+    gateway.add_key(raw_key(1), key_alias="ada-1")
+    gateway.answer_once("/key/list", 200, {"keys": [], "total_count": 1, "current_page": 1, "total_pages": 1})
+    assert len(client_of(gateway).keys()) == 1
 
 
 def test_the_three_shapes_of_an_error_are_all_read():
@@ -174,3 +183,112 @@ def test_a_proxy_of_the_environment_never_sees_the_master_key(gateway, monkeypat
 
 def test_the_name_of_a_key_at_the_gateway_is_its_sha256():
     assert key_hash("sk-1234") == "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b"
+
+
+# -- bad servers ---------------------------------------------------------
+
+
+@contextlib.contextmanager
+def server_that(answers):
+    """A server that does with each connection what it is told; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _peer = listening.accept()
+                    with connection:
+                        connection.recv(65536)
+                        answers(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield "http://127.0.0.1:%d" % listening.getsockname()[1]
+
+
+def sentence_of(url, **options):
+    with pytest.raises(LitellmError) as failure:
+        LitellmClient(url, MASTER_KEY, sleep=lambda seconds: None, **options).keys()
+    assert MASTER_KEY not in str(failure.value)
+    return str(failure.value)
+
+
+def test_half_an_answer_is_a_sentence():
+    with server_that(lambda connection: connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"keys": [')) as url:
+        assert "broke off in the middle of the answer" in sentence_of(url)
+
+
+def test_a_connection_that_is_closed_without_an_answer_is_a_sentence():
+    with server_that(lambda connection: None) as url:
+        assert "broke off in the middle of the answer" in sentence_of(url)
+
+
+def test_a_server_that_says_nothing_is_given_up_after_the_time_that_was_set():
+    with server_that(lambda connection: time.sleep(3)) as url:
+        assert "no answer within 1 seconds" in sentence_of(url, timeout=1)
+
+
+def test_what_is_no_http_is_a_sentence():
+    with server_that(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")) as url:
+        assert "it does not speak HTTP there" in sentence_of(url)
+
+
+def test_https_where_http_is_spoken_is_a_sentence(gateway):
+    assert "is the address http:// rather than https://?" in sentence_of(gateway.url.replace("http", "https"))
+
+
+def test_a_name_that_nobody_knows_is_a_sentence():
+    assert "the name gateway.invalid is not known; check api_url" in sentence_of("http://gateway.invalid:4000")
+
+
+def test_another_program_at_the_address_is_a_sentence(gateway):
+    gateway.missing_paths = ("/key/list",)
+    assert "it does not know this call; is this address a LiteLLM gateway" in sentence_of(gateway.url)
+
+
+def test_a_gateway_without_a_database_is_a_sentence(gateway):
+    gateway.answer_always("/key/list", 500, {"error": {"message": "DB not connected. See https://docs", "type": "no_db_connection", "code": "500"}})
+    assert "it has no connection to its database; people and keys need one" in sentence_of(gateway.url)
+
+
+def test_a_ca_file_that_cannot_be_read_is_a_sentence():
+    assert "The authorities in ca_path /nonexistent cannot be read" in sentence_of("https://127.0.0.1:1", ca_path="/nonexistent")
+
+
+def test_the_error_of_a_kept_connection_that_was_closed_is_not_an_error(gateway):
+    client = client_of(gateway)
+    client.keys()
+    client._line.connection.sock.shutdown(socket.SHUT_RDWR)
+    assert client.keys() == []
+
+
+def test_connections_are_kept_between_calls(gateway):
+    client = client_of(gateway)
+    client.keys()
+    first = client._line.connection
+    client.keys()
+    assert client._line.connection is first is not None
+
+
+def test_the_clock_is_the_gateways(gateway):
+    client = client_of(gateway)
+    client.keys()
+    assert abs(client.now() - time.time()) < 5
+    client._read_clock("Tue, 01 Jan 2030 00:00:00 GMT")
+    assert client.now() == 1893456000.0
+
+
+def test_calls_at_once_are_bounded(gateway):
+    client = client_of(gateway, concurrency=3)
+    running, most, lock = [0], [0], threading.Lock()
+
+    def work(_entry):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.02)
+        with lock:
+            running[0] -= 1
+
+    client.each(work, range(12))
+    assert most[0] == 3
+    assert client_of(gateway, concurrency=1000).concurrency == 8

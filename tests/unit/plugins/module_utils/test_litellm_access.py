@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looking, planning and acting: what goes wrong in between, and how many calls it takes."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_access as core
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmClient, LitellmError
+from ansible_collections.private_llm.platform.tests.unit.fakes.litellm import MASTER_KEY, FakeLitellm
+
+
+@pytest.fixture
+def gateway():
+    with FakeLitellm() as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(core, "VERIFY_DELAYS", (0.0, 0.0, 0.0, 0.0))
+
+
+def people(count, **key):
+    return [
+        {"name": "p%d" % number, "keys": [{"alias": "p%d-1" % number, "value": "sk-key-of-person-%06d" % number, **key}]} for number in range(count)
+    ]
+
+
+def reconcile(gateway, users, check_mode=False, **lists):
+    client = LitellmClient(gateway.url, MASTER_KEY, sleep=lambda seconds: None)
+    plan = core.reconcile(client, state.wanted_of(users, **lists), check_mode)
+    return plan, client
+
+
+def test_nothing_to_do_for_a_thousand_people_takes_a_call_a_page(gateway):
+    reconcile(gateway, people(1000))
+    plan, client = reconcile(gateway, people(1000))
+    assert plan.steps == []
+    # 1,001 users on 11 pages, 1,000 keys on 10, teams on 1.
+    assert (client.reads, client.writes) == (11 + 10 + 1, 0)
+
+
+def test_one_change_among_a_thousand_people_is_verified_by_a_look_at_that_one(gateway):
+    reconcile(gateway, people(1000))
+    changed = people(1000)
+    changed[500]["keys"][0]["rpm_limit"] = 5
+    _plan, client = reconcile(gateway, changed)
+    assert client.writes == 1
+    assert client.reads <= 11 + 10 + 1 + 3
+
+
+def test_an_older_gateway_that_makes_users_one_by_one_is_served_so(gateway):
+    gateway.missing_paths = (core.BULK_PATH,)
+    reconcile(gateway, people(20))
+    assert len(gateway.written("/user/new")) == 20
+    assert len(gateway.users) == 21
+
+
+def test_a_user_that_failed_among_many_is_made_alone(gateway):
+    gateway.answer_once(core.BULK_PATH, 200, {"data": [], "meta": {"failed": 20}})
+    reconcile(gateway, people(20))
+    assert len(gateway.users) == 21
+
+
+@pytest.mark.parametrize("path", ["/user/new", "/key/generate", "/key/update", "/team/new", "/team/member_add", "/budget/new"])
+def test_a_write_that_failed_once_is_done_again_and_only_what_is_left(gateway, path):
+    users = [{**person, "teams": [{"name": "t"}]} for person in people(2, budget="b", team="t")]
+    lists = {"teams": [{"name": "t"}], "budgets": [{"name": "b", "rpm_limit": 3}]}
+    gateway.add_key("sk-key-of-person-000001", key_alias="other", user_id="p1")
+    gateway.answer_once(path, 500, {"error": {"message": "boom", "type": "internal_server_error", "code": "500"}})
+    reconcile(gateway, users, **lists)
+    assert reconcile(gateway, users, **lists)[0].steps == []
+    assert len(gateway.keys) == 2
+
+
+def test_a_write_whose_answer_was_lost_is_not_done_twice(gateway):
+    answer = gateway.post_key_generate
+
+    def make_and_fall_silent(body):
+        answer(body)
+        gateway.post_key_generate = answer
+        raise ConnectionError
+
+    gateway.post_key_generate = make_and_fall_silent
+    reconcile(gateway, people(1))
+    assert len(gateway.written("/key/generate")) == 1
+    assert len(gateway.keys) == 1
+
+
+def test_what_the_gateway_refuses_for_good_is_not_tried_again(gateway):
+    gateway.answer_always("/key/generate", 403, {"error": {"message": "not for you", "type": "auth_error", "code": "403"}})
+    with pytest.raises(LitellmError, match="403 .auth_error.: not for you"):
+        reconcile(gateway, people(1))
+    assert len(gateway.written("/key/generate")) == 1
+
+
+def test_no_stage_begins_before_the_one_it_needs_is_done(gateway):
+    gateway.answer_always("/user/new", 500, {"error": {"message": "boom", "type": "internal_server_error", "code": "500"}})
+    with pytest.raises(LitellmError, match="Another run does what is left"):
+        reconcile(gateway, people(2))
+    assert gateway.keys == {}
+
+
+def test_many_failures_are_told_in_few_words(gateway):
+    gateway.answer_always("/key/generate", 400, {"error": {"message": "no", "type": "bad_request_error", "code": "400"}})
+    with pytest.raises(LitellmError) as failure:
+        reconcile(gateway, people(50))
+    assert len(str(failure.value)) < 1000
+
+
+def test_leaving_comes_after_keys_have_moved(gateway):
+    lists = {"teams": [{"name": "t"}, {"name": "u"}]}
+    reconcile(gateway, [{**person, "teams": [{"name": "t"}]} for person in people(1, team="t")], **lists)
+    gateway.requests.clear()
+    reconcile(gateway, [{**person, "teams": [{"name": "u"}]} for person in people(1, team="u")], **lists)
+    assert [path for path, _body in gateway.writes()] == ["/user/update", "/team/member_add", "/key/update", "/team/member_delete"]
+
+
+def test_teams_cost_no_call_each(gateway):
+    teams = [{"name": "t%d" % number} for number in range(150)]
+    users = [{**person, "teams": [{"name": "t%d" % number, "max_budget": 3}]} for number, person in enumerate(people(150))]
+    reconcile(gateway, users, teams=teams)
+    _plan, client = reconcile(gateway, users, teams=teams)
+    # Two pages each of users, keys and teams, and one call for what members may spend.
+    assert client.reads == 7
+
+
+def test_two_runs_on_one_host_wait_for_each_other(tmp_path):
+    order = []
+
+    def second():
+        with core.alone("http://gateway:4000/", directory=str(tmp_path)):
+            order.append("second")
+
+    with core.alone("http://gateway:4000", directory=str(tmp_path)) as held:
+        assert held
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    command = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX); os._exit(9)"
+    with core.alone("http://gateway:4000", directory=str(tmp_path)):
+        pass
+    subprocess.run([sys.executable, "-c", command, str(next(tmp_path.iterdir()))], check=False)
+    with core.alone("http://gateway:4000", directory=str(tmp_path)) as held:
+        assert held
+
+
+def test_where_no_lock_can_be_made_the_run_goes_on(tmp_path):
+    with core.alone("http://gateway:4000", directory=str(tmp_path / "missing")) as held:
+        assert not held
+    with core.alone("http://gateway:4000", only_looks=True, directory=str(tmp_path)):
+        assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("2027-01-31", "2027-01-31T23:59:59Z"),
+        ("2027-01-31T12:00:00Z", "2027-01-31T12:00:00Z"),
+        ("2027-01-31 12:00", "2027-01-31T12:00:00Z"),
+        ("2027-01-31T12:00:00.856391+02:00", "2027-01-31T10:00:00Z"),
+        ("2027-01-31T12:00:00.856000+0000", "2027-01-31T12:00:00Z"),
+        (datetime.date(2027, 1, 31), "2027-01-31T23:59:59Z"),
+    ],
+)
+def test_trap_10_a_moment_is_read_in_every_form_that_the_gateway_and_people_use(text, expected):
+    assert state.written(state.moment(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["", None, "soon", "2027-02-31", "2027-13-01T00:00:00Z"])
+def test_what_is_no_moment_is_none(text):
+    assert state.moment(text) is None
+
+
+def test_an_expiry_that_differs_by_seconds_alone_is_the_same(gateway):
+    users = people(1, expires="2030-01-01T00:00:00Z")
+    reconcile(gateway, users)
+    row = next(iter(gateway.keys.values()))
+    row["expires"] = "2030-01-01T00:00:45.123000+00:00"
+    assert reconcile(gateway, users)[0].steps == []
+    row["expires"] = "2030-01-02T00:00:00Z"
+    assert len(reconcile(gateway, users)[0].steps) == 1
