@@ -148,6 +148,10 @@ class LitellmClient:
         """All users, in as many calls as there are pages."""
         return self._sweep("/user/list", "users", "user_id", {"page_size": PAGE_SIZE, "sort_by": "user_id", "sort_order": "asc"}, "total")
 
+    def teams(self) -> list[dict[str, Any]]:
+        """All teams, in as many calls as there are pages."""
+        return self._sweep("/v2/team/list", "teams", "team_id", {"page_size": PAGE_SIZE, "sort_by": "team_id", "sort_order": "asc"}, "total")
+
     def _sweep(self, path: str, member: str, identity: str, query: dict[str, Any], total: str) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         page = 1
