@@ -143,13 +143,13 @@ users:
           description: What it cost, in the currency of the model prices.
           type: float
         requests:
-          description: Requests, failed ones included.
+          description: Requests, also those that failed.
           type: int
         successful_requests:
           description: Requests that were answered.
           type: int
         failed_requests:
-          description: Requests that were not.
+          description: Requests that failed at a model; one that the gateway refuses by itself is usually not in its report.
           type: int
         prompt_tokens:
           description: Tokens that went in.
