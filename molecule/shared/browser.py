@@ -19,7 +19,7 @@ TIMEOUT = 60
 # As root in a container; and nothing that asks the Internet by itself.
 OPTIONS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,760"
+    "--disable-component-update --disable-sync --window-size=1560,860"
 ).split()
 # The name under which the protocol hands over an element.
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"

@@ -44,7 +44,9 @@ def run_playbook(playbook, inventory, *arguments):
     inventories = [os.environ["MOLECULE_INVENTORY_FILE"], f"{os.environ['PRIVATE_LLM_LAB']}/inventory", str(inventory)]
     options = [word for path in inventories for word in ("--inventory", path)]
     command = ["ansible-playbook", *options, str(REPOSITORY / "playbooks" / playbook), *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    # Molecule wants colours, which stand between the words that a test looks for.
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment)
 
 
 def recap(run):
