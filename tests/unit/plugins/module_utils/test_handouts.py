@@ -109,8 +109,6 @@ def test_a_link_in_place_of_a_directory_is_refused(directory, tmp_path):
         hand_out(directory, [ADA], URL)
 
 
-
-
 # -- several keys ---------------------------------------------------------
 
 
