@@ -14,21 +14,26 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.private_llm.platform.plugins.module_utils.handouts import hand_out
 from ansible_collections.private_llm.platform.plugins.module_utils.people import STATES
 
+ARGUMENT_SPEC: dict[str, Any] = {
+    "directory": {"type": "path", "required": True},
+    "public_url": {"type": "str", "required": True},
+    "model": {"type": "str", "default": ""},
+    "context_tokens": {"type": "int", "default": 32768},
+    "people": {"type": "list", "elements": "dict", "required": True},
+}
+
 
 def read_people(people: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Name, state and first key of each person; other fields are none of this action's business."""
+    """The people as they are, each with a name and a state that a directory can follow."""
     read = []
     for person in people:
         name = str(person.get("name") or "")
         state = person.get("state") or "present"
         if not name or os.path.basename(name) != name or name.startswith("."):
-            raise AnsibleActionFail("The name %r does not work as the name of a directory." % name)
+            raise ValueError("The name %r does not work as the name of a directory." % name)
         if state not in STATES:
-            raise AnsibleActionFail("%s: state must be %s, not %s." % (name, " or ".join(STATES), state))
-        keys = [key.get("value") for key in person.get("keys") or [] if key.get("value")]
-        if state != "absent" and not keys:
-            raise AnsibleActionFail("%s has no key to hand out." % name)
-        read.append({"name": name, "state": state, "key": str(keys[0]) if keys else ""})
+            raise ValueError("%s: state must be %s, not %s." % (name, " or ".join(STATES), state))
+        read.append({**person, "name": name, "state": state})
     return read
 
 
@@ -40,21 +45,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(
-            argument_spec={
-                "directory": {"type": "path", "required": True},
-                "public_url": {"type": "str", "required": True},
-                "model": {"type": "str", "default": ""},
-                "people": {"type": "list", "elements": "dict", "required": True},
-            }
-        )
-        people = read_people(arguments["people"])
+        _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         try:
             outcome = hand_out(
                 os.path.abspath(arguments["directory"]),
-                people,
+                read_people(arguments["people"]),
                 arguments["public_url"],
                 arguments["model"],
+                arguments["context_tokens"],
                 check=self._task.check_mode,
             )
         except ValueError as error:
@@ -62,6 +60,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except OSError as error:
             raise AnsibleActionFail("The hand-outs cannot be written on the controller: %s." % error) from None
         result.update(changed=bool(outcome.actions), actions=outcome.actions)
+        if outcome.warnings:
+            result["warnings"] = outcome.warnings
         if self._task.diff:
             result["diff"] = {"before": outcome.before, "after": outcome.after}
         return result

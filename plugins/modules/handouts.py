@@ -13,9 +13,14 @@ version_added: 0.1.0
 author:
   - Private LLM Platform team (@private-llm)
 description:
-  - Writes one directory per person below O(directory) on the controller, with C(key), C(environment) (to be sourced) and C(curl.sh).
-  - Directories have mode 0700, files 0600 (the script 0700). A C(.gitignore) keeps all of it out of version control.
-  - The directory of somebody who is V(absent) is removed, if it was made here. Directories of people who are not named are left.
+  - Writes one directory per person below O(directory) on the controller, with each key and what is needed to use it from the command line, from
+    editors and from coding agents. A C(README.md) tells the person what is what.
+  - A key has the files C(key), C(environment) (to be sourced), C(dotenv), C(curlrc) and C(curl.sh), and the configuration of Continue, Cline, Zed,
+    aider, opencode, Codex CLI, Claude Code and Qwen Code. The key named V(default), or the first one where keys have no names, lies in the person's
+    directory, each other one in a directory of its name.
+  - Directories have mode 0700, files 0600 (the script 0700), and each is replaced as a whole or not at all.
+  - Nothing is written below a work tree of version control.
+  - When somebody is V(absent) or a key is gone, the files that were made here are removed, and no others. Directories of people who are not named are left.
 attributes:
   action:
     description: Runs as an action plugin, on the controller.
@@ -28,21 +33,28 @@ attributes:
     support: full
 options:
   directory:
-    description: Where the hand-outs lie. Made when missing.
+    description: Where the hand-outs lie, outside of any version control. Made when missing.
     type: path
     required: true
   public_url:
-    description: Address at which people reach the gateway, such as V(http://llm.example.com:4000); C(/v1) is added where a client wants it.
+    description: Address at which people reach the gateway, such as V(http://llm.example.com:4000); C(/v1) is added where a tool wants it.
     type: str
     required: true
   model:
-    description: Model that the example asks. When empty, the person names one.
+    description:
+      - Model that is asked by default. Whose key has a list of models gets those.
+      - Without any, only what needs no model is written.
     type: str
     default: ''
+  context_tokens:
+    description: Tokens that a model takes in at once, which some tools have to be told.
+    type: int
+    default: 32768
   people:
     description:
       - Everybody, including those who left, as the filter P(private_llm.platform.litellm_people#filter) gives them.
-      - Of each entry C(name), C(state) and the C(value) of the first of C(keys) matter; all else is ignored.
+      - Of each entry C(name), C(full_name), C(state), the limits and C(keys) matter; of each key C(name), C(value), C(models), its limits, and
+        C(retiring), which keeps an old key in its grace period out of the hand-out.
     type: list
     elements: dict
     required: true
@@ -53,6 +65,7 @@ EXAMPLES = r"""
   private_llm.platform.handouts:
     directory: ~/private-llm/people
     public_url: http://llm.example.com:4000
+    model: coder
     people: "{{ llm_users | private_llm.platform.litellm_people(platform_root_secret) }}"
 """
 
@@ -62,5 +75,5 @@ actions:
   type: list
   elements: str
   returned: success
-  sample: ["ada: key written", "grace: hand-out removed"]
+  sample: ["ada: hand-out made", "linus: ci/key changed", "grace: hand-out removed"]
 """

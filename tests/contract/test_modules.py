@@ -18,7 +18,9 @@ def documentation_of(path):
 @each_module
 @pytest.mark.parametrize("mode", ["check_mode", "diff_mode"])
 def test_a_module_supports_check_and_diff_mode_fully(path, mode):
-    assert documentation_of(path)["attributes"][mode]["support"] == "full"
+    # A module that only reads has nothing to compare; by Ansible's custom its name ends so.
+    only_reads = mode == "diff_mode" and path.stem.endswith("_info")
+    assert documentation_of(path)["attributes"][mode]["support"] == ("N/A" if only_reads else "full")
 
 
 @each_plugin

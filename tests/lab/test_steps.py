@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from lab.context import Lab, LabError
-from lab.plan import all_steps, in_order
+from lab.plan import all_steps, in_order, scenario_steps
 from lab.steps import Runner, State, Step
 
 
@@ -129,3 +129,11 @@ def test_the_official_images_are_not_built_here(tmp_path):
 
 def test_hosts_of_the_older_release_are_made_only_when_asked_for(lab):
     assert "image host bookworm" not in {step.name for step in all_steps(lab, ["trixie"])}
+
+
+def test_only_a_scenario_that_looks_at_a_web_page_waits_for_a_browser(lab):
+    def names(*scenarios):
+        return {step.name for step in scenario_steps(lab, ["trixie"], scenarios)}
+
+    assert names("verify", "-s", "litellm") - names("verify", "-s", "postgres") == {"browser"}
+    assert "browser" not in {step.name for step in all_steps(lab, ["trixie"])}

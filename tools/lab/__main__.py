@@ -13,7 +13,7 @@ from lab.cleaning import clean
 from lab.context import Lab, LabError
 from lab.demo import Demo
 from lab.images import SUITES
-from lab.plan import all_steps, bring_up, default_suite, in_order, tool_environment, tool_steps
+from lab.plan import all_steps, bring_up, default_suite, in_order, scenario_steps, tool_environment, tool_steps
 from lab.runner import JobRun, choose, gate_jobs, image_jobs, scenario_jobs, scenario_names, suite_of
 from lab.steps import State, Step
 
@@ -112,7 +112,7 @@ def command_test(lab: Lab, names: list[str], at_once: int) -> int:
     run.run(gates, at_once=1)
     if picked or images:
         suites = [known_suite(suite_of(job.name, override)) for job in picked]
-        bring_up(lab, all_steps(lab, suites), say)
+        bring_up(lab, scenario_steps(lab, suites, [job.name for job in picked]), say)
         run.run([*picked[:1], *images, *picked[1:]] if picked else images)
     return run.report(time.monotonic() - started)
 
@@ -152,7 +152,7 @@ def command(lab: Lab, wanted: argparse.Namespace) -> int:
         bench(lab, wanted.names, say)
         return 0
     if wanted.command == "molecule":
-        return command_run(lab, ["molecule", *wanted.arguments])
+        return command_run(lab, ["molecule", *wanted.arguments], scenario_steps(lab, [known_suite(default_suite(lab))], wanted.arguments))
     if wanted.command == "run":
         return command_run(lab, wanted.arguments)
     if wanted.command == "tool":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+from collections.abc import Callable
 
 from lab.context import Lab, LabError, digest_of
 from lab.engine import answering_engine
@@ -28,21 +29,29 @@ def missing_packages(lab: Lab) -> list[str]:
     return missing
 
 
+def missing_browser(lab: Lab) -> list[str]:
+    """The browser and its remote control, for tests that look at web pages."""
+    return [package for package, program in (("chromium", "chromium"), ("chromium-driver", "chromedriver")) if lab.which(program) is None]
+
+
 class Packages(Step):
-    def __init__(self, lab: Lab) -> None:
-        super().__init__(lab, "packages")
+    """Debian packages that a function finds missing."""
+
+    def __init__(self, lab: Lab, name: str = "packages", find: Callable[[Lab], list[str]] = missing_packages) -> None:
+        super().__init__(lab, name)
+        self._find = find
 
     def fingerprint(self) -> str:
-        return digest_of("packages")
+        return digest_of(self.name)
 
     def is_present(self) -> bool:
-        return not missing_packages(self.lab)
+        return not self._find(self.lab)
 
     def describe(self) -> str:
         return "nothing missing"
 
     def make(self) -> None:
-        missing = missing_packages(self.lab)
+        missing = self._find(self.lab)
         if not missing:
             return
         command = "apt-get install " + " ".join(missing)
@@ -51,7 +60,7 @@ class Packages(Step):
             raise LabError(f"{', '.join(missing)} {verb} missing and this machine has no apt; install the same by its own package manager.")
         if not self.lab.is_root:
             raise LabError(f"{', '.join(missing)} {verb} missing; install with `sudo {command}`, then run this again.")
-        log = self.lab.log_of("packages")
+        log = self.lab.log_of(self.name)
         log.unlink(missing_ok=True)
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         failure = f"{', '.join(missing)} could not be installed by `{command}`"

@@ -14,12 +14,14 @@ from lab.engine import Engine, answering_engine
 from lab.fixtures import LlamaSource, TinyModel
 from lab.images import SUITES, image_steps
 from lab.inventory import Inventory, litellm_version
-from lab.packages import Packages
+from lab.packages import Packages, missing_browser
 from lab.python_tools import PythonTools, environment_path
 from lab.registry import Push, Registry
 from lab.steps import Outcome, Runner, State, Step
 
 POSTGRES_TAG = "17-trixie"
+# Scenarios whose tests look at a web page; nobody else waits for a browser of 440 MB.
+USES_BROWSER = ("litellm",)
 
 
 def tool_steps(lab: Lab) -> list[Step]:
@@ -46,6 +48,12 @@ def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
         steps += [Certificates(lab), registry, *pushes.values()]
     steps += [PythonTools(lab), Collections(lab), LlamaSource(lab), TinyModel(lab), Inventory(lab, pushes)]
     return steps
+
+
+def scenario_steps(lab: Lab, suites: Sequence[str], scenarios: Sequence[str]) -> list[Step]:
+    """Everything that the named scenarios need; other words among the names do not matter."""
+    browser = [Packages(lab, "browser", missing_browser)] if set(USES_BROWSER) & set(scenarios) else []
+    return [*browser, *all_steps(lab, suites)]
 
 
 def in_order(steps: Sequence[Step]) -> list[Step]:

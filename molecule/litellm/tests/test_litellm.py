@@ -8,7 +8,7 @@ import pytest
 from outside import hardening_gaps
 
 MASTER_KEY = "sk-master-of-the-test-0123456789"
-SECRETS = (MASTER_KEY, "salt-of-the-test-0123456789", "correct-horse-battery-staple", "sk-key-of-the-model-0123456789")
+SECRETS = (MASTER_KEY, "salt-of-the-test-0123456789", "password-of-the-page-0123456789", "correct-horse-battery-staple", "sk-key-of-the-model-0123456789")
 CHAT = {"model": "canned", "messages": [{"role": "user", "content": "Hello?"}]}
 
 

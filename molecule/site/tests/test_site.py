@@ -8,9 +8,12 @@ import re
 import shutil
 import subprocess
 import time
+import tomllib
+from csv import DictReader
 from pathlib import Path
 
 import pytest
+import yaml
 from outside import Outside, hardening_gaps
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -41,7 +44,9 @@ def run_playbook(playbook, inventory, *arguments):
     inventories = [os.environ["MOLECULE_INVENTORY_FILE"], f"{os.environ['PRIVATE_LLM_LAB']}/inventory", str(inventory)]
     options = [word for path in inventories for word in ("--inventory", path)]
     command = ["ansible-playbook", *options, str(REPOSITORY / "playbooks" / playbook), *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    # Molecule wants colours, which stand between the words that a test looks for.
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment)
 
 
 def recap(run):
@@ -92,7 +97,7 @@ def secrets(host):
     found["password of the database"] = re.search(r"://[^:]+:([^@]+)@", found.pop("DATABASE_URL")).group(1)
     found["key of the model server"] = host.check_output("head -n 1 /etc/llama-server/api-keys")
     found |= {f"key of {name}": key_of(name) for name in ("ada", "hasty", "thrifty", "leaver")}
-    assert len(found) == 9 and min(map(len, found.values())) >= 32
+    assert len(found) == 10 and min(map(len, found.values())) >= 32
     return found | {"root secret": ROOT_SECRET}
 
 
@@ -139,6 +144,109 @@ def test_what_was_spent_is_in_the_database(host, outside):
 def spend_rows(host):
     sql = "SELECT count(*) FROM \\\"LiteLLM_SpendLogs\\\" WHERE \\\"user\\\" = 'ada' AND spend > 0"
     return int(host.check_output(f'docker exec postgres-litellm psql -U litellm -d litellm -tAc "{sql}"'))
+
+
+# -- hand-outs --------------------------------------------------------------------------------------------------------------
+
+
+def configured(*path):
+    """What a tool reads in ada's hand-out."""
+    text = people_directory().joinpath("ada", *path).read_text()
+    return tomllib.loads(text) if path[-1].endswith(".toml") else yaml.safe_load(text)
+
+
+def test_the_curl_of_the_hand_out_streams_an_answer(outside, tmp_path):
+    # In the test nobody knows the public name, so curl is told where it leads.
+    (tmp_path / ".curlrc").write_text(f'connect-to = "gateway.test:{GATEWAY}:{outside.address}:{GATEWAY}"\n')
+    environment = {**os.environ, "HOME": str(tmp_path), "no_proxy": "*"}
+    done = subprocess.run([people_directory() / "ada" / "curl.sh"], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0 and done.stdout.rstrip().endswith("data: [DONE]"), done.stdout + done.stderr
+    assert done.stdout.count("data: {") > 1
+
+
+def test_every_configuration_of_the_hand_out_has_an_address_a_key_and_a_model_that_answer(outside):
+    continues = configured("continue", "config.yaml")["models"][0]
+    cline = configured("cline", "providers.json")["providers"]["openai-compatible"]["settings"]
+    aider = configured("aider", "aider.conf.yml")
+    opencode = configured("opencode", "opencode.json")
+    qwen = configured("qwen-code", "settings.json")
+    zed = configured("zed", "settings.json")["language_models"]["openai_compatible"]["private-llm"]
+    variables = dict(line.split("=", 1) for line in (people_directory() / "ada" / "dotenv").read_text().splitlines())
+    options = opencode["provider"]["private-llm"]["options"]
+    offered = qwen["modelProviders"]["openai"][0]
+    found = {
+        (continues["apiBase"], continues["apiKey"], continues["model"]),
+        (cline["baseUrl"], cline["apiKey"], cline["model"]),
+        (aider["openai-api-base"], aider["openai-api-key"], aider["model"].removeprefix("openai/")),
+        (options["baseURL"], options["apiKey"], opencode["model"].removeprefix("private-llm/")),
+        (offered["baseUrl"], qwen["env"][offered["envKey"]], offered["id"]),
+        (zed["api_url"], variables["PRIVATE_LLM_API_KEY"], zed["available_models"][0]["name"]),
+    }
+    assert found == {(f"http://gateway.test:{GATEWAY}/v1", key_of("ada"), "qwen3-coder")}
+    assert ask(outside, key_of("ada")).status == 200
+
+
+def test_claude_code_gets_an_answer_by_the_anthropic_style_endpoint_plain_and_streamed(outside):
+    settings = configured("claude-code", "settings.json")["env"]
+    assert settings["ANTHROPIC_BASE_URL"] == f"http://gateway.test:{GATEWAY}"
+    question = {"model": settings["ANTHROPIC_MODEL"], "max_tokens": 50, "messages": [{"role": "user", "content": "Hello?"}]}
+    plain = outside.request(GATEWAY, "/v1/messages", key=settings["ANTHROPIC_AUTH_TOKEN"], body=question).json()
+    assert plain["content"] == [{"type": "text", "text": SENTENCE}]
+    events = [json.loads(event) for event in outside.stream(GATEWAY, "/v1/messages", settings["ANTHROPIC_AUTH_TOKEN"], question)]
+    pieces = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+    assert "".join(pieces) == SENTENCE and len(pieces) > 1
+    assert (events[0]["type"], events[-1]["type"]) == ("message_start", "message_stop")
+    assert outside.request(GATEWAY, "/v1/messages", body=question).status == 401
+
+
+def test_codex_gets_an_answer_by_the_responses_endpoint(outside):
+    settings = configured("codex", "config.toml")
+    provider = settings["model_providers"][settings["model_provider"]]
+    assert (provider["base_url"], provider["wire_api"]) == (f"http://gateway.test:{GATEWAY}/v1", "responses")
+    events = outside.stream(GATEWAY, "/v1/responses", key_of("ada"), {"model": settings["model"], "input": "Hello?"})
+    pieces = [event["delta"] for event in map(json.loads, (e for e in events if e != "[DONE]")) if event["type"] == "response.output_text.delta"]
+    assert "".join(pieces) == SENTENCE and len(pieces) > 1
+
+
+# -- who used how much ------------------------------------------------------------------------------------------------------
+
+
+def test_the_usage_playbook_shows_who_used_how_much_and_keeps_it_for_the_operator_alone(tmp_path, secrets):
+    directory = tmp_path / "usage"
+    arguments = ("-e", "period=30d", "-e", f"platform_usage_directory={directory}", "-vvv")
+    deadline = time.monotonic() + 90
+    while True:
+        run = run_playbook("usage.yml", REPOSITORY / "molecule" / "site" / "inventory", *arguments)
+        assert run.returncode == 0, run.stdout[-3000:]
+        assert names_of(secrets, run.stdout + run.stderr) == []
+        (report,) = directory.glob("*/usage.json")
+        # The gateway writes down what was used a moment after the answer.
+        ada = next(row for row in json.loads(report.read_text())["users"] if row["name"] == "ada")
+        if (ada["usage"]["requests"] > 0 and ada["last_used"]) or time.monotonic() > deadline:
+            break
+        time.sleep(5)
+    files = {path.name: path for path in directory.glob("*/*")}
+    assert sorted(files) == ["keys.csv", "people.csv", "teams.csv", "usage.json"]
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    with files["people.csv"].open() as stream:
+        people = {row["name"]: row for row in DictReader(stream)}
+    ada = people["ada"]
+    assert int(ada["used_requests"]) > 0 and float(ada["used_spend"]) > 0 and ada["last_used"]
+    assert float(people["thrifty"]["max_budget"]) == 0.000001
+    assert json.loads(files["usage.json"].read_text())["total"]["requests"] >= int(ada["used_requests"])
+    assert re.search(rf"^ *ada +active .* {ada['used_requests']} ", run.stdout, re.MULTILINE)
+
+
+def test_the_administrator_finds_the_password_of_the_web_page_and_it_opens_it(outside):
+    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], f"{os.environ['PRIVATE_LLM_LAB']}/inventory", str(REPOSITORY / "molecule" / "site" / "inventory")]
+    options = [word for path in inventories for word in ("--inventory", path)]
+    # As docs/admin-page.md tells it.
+    expression = "{{ platform_root_secret | private_llm.platform.derive_secret('litellm/ui-password') }}"
+    command = ["ansible", *options, "gateway", "-m", "ansible.builtin.debug", "-a", f"msg={expression}"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    password = re.search(r"msg\"?: \"?([A-Za-z0-9]{32,})", shown).group(1)
+    statuses = [outside.request(GATEWAY, "/v2/login", body={"username": "admin", "password": word}).status for word in (password, key_of("ada"))]
+    assert statuses == [200, 401]
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------------

@@ -4,18 +4,15 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
 import stat
 import subprocess
-import threading
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils.handouts import hand_out
 
 KEY = "sk-adas-own-key-000000000001"
-ADA = {"name": "ada", "state": "present", "key": KEY}
+ADA = {"name": "ada", "state": "present", "keys": [{"alias": "ada-1", "value": KEY}]}
 URL = "http://llm.example.com:4000"
 
 
@@ -31,6 +28,7 @@ def directory(tmp_path):
 def test_a_person_gets_key_environment_and_curl_that_nobody_else_can_read(directory):
     hand_out(directory, [ADA], URL, "coder")
     place = os.path.join(directory, "ada")
+    assert {mode_of(os.path.join(place, name)) for name in os.listdir(place)} == {0o600, 0o700}
     assert (mode_of(directory), mode_of(place)) == (0o700, 0o700)
     assert {name: mode_of(os.path.join(place, name)) for name in ("key", "environment", "curl.sh")} == {
         "key": 0o600,
@@ -65,13 +63,13 @@ def test_check_mode_predicts_and_writes_nothing(directory):
 
 def test_neither_actions_nor_diff_show_the_key(directory):
     outcome = hand_out(directory, [ADA], URL)
-    changed = hand_out(directory, [dict(ADA, key=KEY + "2")], URL)
+    changed = hand_out(directory, [dict(ADA, keys=[{"alias": "ada-2", "value": KEY + "2"}])], URL)
     assert "ada: key changed" in changed.actions
     assert KEY not in str([outcome, changed])
 
 
 def test_the_directory_of_somebody_who_left_is_removed_and_all_others_stay(directory):
-    hand_out(directory, [ADA, {"name": "linus", "state": "present", "key": KEY}], URL)
+    hand_out(directory, [ADA, dict(ADA, name="linus")], URL)
     outcome = hand_out(directory, [dict(ADA, state="absent")], URL)
     assert outcome.actions == ["ada: hand-out removed"]
     assert sorted(os.listdir(directory)) == [".gitignore", "linus"]
@@ -111,35 +109,136 @@ def test_a_link_in_place_of_a_directory_is_refused(directory, tmp_path):
         hand_out(directory, [ADA], URL)
 
 
-def test_the_curl_script_asks_with_the_key_and_puts_no_key_on_a_command_line(directory):
-    asked = []
+# -- several keys ---------------------------------------------------------
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked.append((self.path, self.headers["Authorization"], json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"data: hello\n")
 
-        def log_message(self, *arguments):
-            pass
+def key(name, number, **more):
+    return {"name": name, "alias": "ada-%s-1" % name, "value": "sk-adas-own-key-%012d" % number, **more}
 
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.handle_request, daemon=True)
-    thread.start()
-    hand_out(directory, [ADA], "http://127.0.0.1:%d" % server.server_address[1], "coder")
-    environment = dict(os.environ, no_proxy="127.0.0.1")
-    shown = subprocess.run(
-        ["sh", "-x", os.path.join(directory, "ada", "curl.sh"), 'Say "hi" \\ there'],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    server.server_close()
-    path, authorization, body = asked[0]
-    assert (path, authorization) == ("/v1/chat/completions", "Bearer " + KEY)
-    assert (body["model"], body["stream"]) == ("coder", True)
-    assert body["messages"] == [{"role": "user", "content": 'Say "hi" \\ there'}]
-    assert shown.stdout == "data: hello\n"
-    assert [line for line in shown.stderr.splitlines() if line.startswith("+ curl") and KEY in line] == []
+
+def key_in(directory, *path):
+    with open(os.path.join(directory, *path, "key"), encoding="utf-8") as stream:
+        return stream.read().strip()
+
+
+def test_each_named_key_has_a_directory_of_its_name(directory):
+    hand_out(directory, [dict(ADA, keys=[key("laptop", 1), key("ci", 2)])], URL)
+    assert sorted(os.listdir(os.path.join(directory, "ada"))) == [".private-llm-handout", "README.md", "ci", "laptop"]
+    assert key_in(directory, "ada", "laptop") == key("laptop", 1)["value"]
+    assert key_in(directory, "ada", "ci") == key("ci", 2)["value"]
+
+
+def test_the_key_named_default_stays_where_it_was_when_another_one_comes(directory):
+    hand_out(directory, [ADA], URL)
+    outcome = hand_out(directory, [dict(ADA, keys=[*ADA["keys"], key("ci", 2)])], URL)
+    assert key_in(directory, "ada") == KEY
+    assert key_in(directory, "ada", "ci") == key("ci", 2)["value"]
+    assert "ada: key changed" not in outcome.actions
+
+
+def test_an_old_generation_in_its_grace_period_is_not_handed_out(directory):
+    hand_out(directory, [dict(ADA, keys=[key("laptop", 1, retiring=True), key("laptop", 2)])], URL)
+    assert key_in(directory, "ada", "laptop") == key("laptop", 2)["value"]
+
+
+def test_the_files_of_a_key_that_is_gone_are_removed_and_foreign_ones_stay(directory):
+    hand_out(directory, [dict(ADA, keys=[key("laptop", 1), key("ci", 2)])], URL, "coder")
+    note = os.path.join(directory, "ada", "ci", "note.txt")
+    with open(note, "w", encoding="utf-8") as stream:
+        stream.write("mine")
+    outcome = hand_out(directory, [dict(ADA, keys=[key("laptop", 1)])], URL, "coder")
+    assert "ada: ci/key removed" in outcome.actions
+    assert os.listdir(os.path.join(directory, "ada", "ci")) == ["note.txt"]
+    assert hand_out(directory, [dict(ADA, keys=[key("laptop", 1)])], URL, "coder").actions == []
+
+
+@pytest.mark.parametrize("name", ["key", "README.md", "../linus", ".ssh", "a/b", ""])
+def test_a_key_whose_name_does_not_work_as_a_directory_is_refused_before_anything_is_written(directory, name):
+    with pytest.raises(ValueError, match="ada: (a key cannot be named|the key's name)"):
+        hand_out(directory, [dict(ADA, keys=[*ADA["keys"], key(name, 2)] if name else [key("ok", 1), {"value": KEY}])], URL)
+    assert not os.path.exists(directory)
+
+
+def test_somebody_without_a_key_is_refused(directory):
+    with pytest.raises(ValueError, match="ada has no key to hand out"):
+        hand_out(directory, [dict(ADA, keys=[])], URL)
+
+
+# -- leaving --------------------------------------------------------------
+
+
+def test_a_leavers_own_files_stay_with_a_warning_and_a_second_run_changes_nothing(directory):
+    hand_out(directory, [ADA], URL)
+    with open(os.path.join(directory, "ada", "note.txt"), "w", encoding="utf-8") as stream:
+        stream.write("mine")
+    outcome = hand_out(directory, [dict(ADA, state="absent")], URL)
+    assert outcome.actions == ["ada: hand-out removed"]
+    assert "1 file(s)" in outcome.warnings[0]
+    assert sorted(os.listdir(os.path.join(directory, "ada"))) == [".private-llm-handout", "note.txt"]
+    assert hand_out(directory, [dict(ADA, state="absent")], URL).actions == []
+
+
+def test_a_list_of_files_that_leads_out_of_the_directory_is_not_followed(directory, tmp_path):
+    hand_out(directory, [ADA], URL)
+    outside = tmp_path / "precious"
+    outside.write_text("mine")
+    with open(os.path.join(directory, "ada", ".private-llm-handout"), "a", encoding="utf-8") as stream:
+        stream.write("../../precious\n%s\n" % outside)
+    hand_out(directory, [dict(ADA, state="absent")], URL)
+    assert outside.read_text() == "mine"
+
+
+def test_half_written_files_of_a_killed_run_are_cleared_away(directory):
+    hand_out(directory, [ADA], URL)
+    unfinished = os.path.join(directory, "ada", ".handout-abc123")
+    with open(unfinished, "w", encoding="utf-8") as stream:
+        stream.write(KEY)
+    hand_out(directory, [ADA], URL)
+    assert not os.path.exists(unfinished)
+
+
+def test_a_run_that_breaks_off_leaves_no_file_that_is_not_on_the_list(directory, monkeypatch):
+    hand_out(directory, [ADA], URL)
+    real, count = os.replace, []
+
+    def dies_later(source, target):
+        count.append(target)
+        if len(count) == 4:
+            raise OSError("no space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", dies_later)
+    with pytest.raises(OSError, match="no space"):
+        hand_out(directory, [ADA], URL, "coder")
+    monkeypatch.undo()
+    hand_out(directory, [dict(ADA, state="absent")], URL)
+    assert os.listdir(directory) == [".gitignore"]
+
+
+# -- places ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", [".git", ".hg", ".svn", ".jj"])
+def test_a_directory_under_version_control_is_refused_before_anything_is_written(directory, tmp_path, mark):
+    (tmp_path / mark).mkdir()
+    with pytest.raises(ValueError, match="version control"):
+        hand_out(directory, [ADA], URL)
+    assert not os.path.exists(directory)
+
+
+def test_a_link_in_place_of_a_keys_directory_is_refused(directory, tmp_path):
+    hand_out(directory, [ADA], URL)
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(tmp_path / "elsewhere", os.path.join(directory, "ada", "ci"))
+    with pytest.raises(ValueError, match="symbolic link"):
+        hand_out(directory, [dict(ADA, keys=[*ADA["keys"], key("ci", 2)])], URL)
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_the_page_to_read_first_tells_limits_and_never_the_key(directory):
+    hand_out(directory, [dict(ADA, full_name="Ada\n# <Lovelace>", max_budget=20, budget_duration="30d", keys=[key("ci", 1, rpm_limit=60)])], URL)
+    with open(os.path.join(directory, "ada", "README.md"), encoding="utf-8") as stream:
+        page = stream.read()
+    assert page.startswith("# Private LLM: access of Ada \\# \\<Lovelace\\>\n")
+    assert "20 dollars in 30d" in page and "60 requests a minute" in page
+    assert key("ci", 1)["value"] not in page
