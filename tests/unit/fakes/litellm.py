@@ -313,7 +313,7 @@ class FakeLitellm:
 
     def add_team(self, team_id, **fields):
         row = dict.fromkeys(TEAM_FIELDS)
-        row.update(team_id=team_id, models=[], metadata={}, blocked=False, spend=0.0, created_at="2026-11-23T07:54:00Z", **fields)
+        row.update({"team_id": team_id, "models": [], "metadata": {}, "blocked": False, "spend": 0.0, "created_at": "2026-11-23T07:54:00Z", **fields})
         self.teams[team_id] = row
         self.memberships[team_id, "default_user_id"] = None
         return row

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The small LiteLLM with teams and the reports of daily activity, as the real program (1.109.1) was seen to give them."""
+"""The small LiteLLM with the reports of daily activity, as the real program (1.109.1) was seen to give them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,10 @@ class FakeWithUsage(FakeLitellm):
 
     def __init__(self):
         super().__init__()
-        self.teams = {}
         self.used = []
-
-    def add_team(self, team_id, **fields):
-        row = {"team_id": team_id, "team_alias": None, "members_with_roles": [], "models": [], "blocked": False, "spend": 0.0}
-        row.update(max_budget=None, budget_duration=None, budget_reset_at=None, rpm_limit=None, tpm_limit=None, max_parallel_requests=None)
-        row["members_with_roles"] = [{"user_id": "default_user_id", "user_email": None, "role": "admin"}]
-        row.update(fields)
-        self.teams[team_id] = row
 
     def use(self, key, user, team=None, day="2026-11-25", spend=0.5, tokens=(10, 5), failed=False):
         self.used.append({"day": day, "key": key, "user": user, "team": team, "spend": spend, "tokens": tokens, "failed": failed})
-
-    def get_v2_team_list(self, query):
-        page, size = self._page(query, "page_size", 10)
-        rows = sorted(self.teams.values(), key=lambda row: row["team_id"])
-        part = rows[(page - 1) * size : page * size]
-        return {"teams": part, "total": len(rows), "page": page, "page_size": size, "total_pages": -(-len(rows) // size)}
 
     def _rows(self, query):
         first, last = (datetime.date.fromisoformat(query[name]) for name in ("start_date", "end_date"))

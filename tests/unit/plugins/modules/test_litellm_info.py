@@ -34,8 +34,8 @@ def today(monkeypatch):
 def gateway():
     with FakeWithUsage() as fake:
         fake.add_team("research", team_alias="Research", max_budget=100.0, budget_duration="30d", spend=1.5)
-        fake.teams["research"]["members_with_roles"].append({"user_id": "ada", "user_email": None, "role": "user"})
-        fake.add_user("ada", user_alias="Ada", user_email="ada@example.com", max_budget=20.0, budget_duration="30d", spend=1.25, teams=["research"])
+        fake.memberships["research", "ada"] = None
+        fake.add_user("ada", user_alias="Ada", user_email="ada@example.com", max_budget=20.0, budget_duration="30d", spend=1.25)
         fake.users["ada"]["budget_reset_at"] = "2026-12-01T00:00:00Z"
         fake.add_user("grace")
         fake.add_key(ADA_KEY, key_alias="ada-1", user_id="ada", team_id="research", rpm_limit=60)
