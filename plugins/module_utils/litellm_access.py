@@ -378,11 +378,14 @@ class AccessModule(AnsibleModule):  # type: ignore[misc]
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         kwargs["invocation"] = {"module_args": {"api_url": self.params["api_url"]}}
         # Every key begins alike, so whatever holds none that looks like one holds none at all.
-        suspects = set(_KEY_LIKE.findall(json.dumps(kwargs, default=str)))
-        self.no_log_values = {
-            secret for secret in self.no_log_values if secret == self.params["api_key"] or any(secret in suspect for suspect in suspects)
-        }
-        super()._return_formatted(kwargs)
+        text = json.dumps(kwargs, default=str)
+        suspects = set(_KEY_LIKE.findall(text))
+        found = {secret for secret in self.no_log_values if any(secret in suspect for suspect in suspects)} if suspects else set()
+        for secret in sorted(found, key=len, reverse=True):
+            # Ansible itself masks values, but no names, and an alias is a name in the diff.
+            text = text.replace(secret, "*" * 8)
+        self.no_log_values = {self.params["api_key"]}
+        super()._return_formatted(json.loads(text) if found else kwargs)
 
 
 def module_client(module: AnsibleModule, secrets: Iterable[str] = (), concurrency: int = DEFAULT_CONCURRENCY) -> LitellmClient:
