@@ -9,6 +9,7 @@ class ModuleDocFragment:
     """What the modules for one object at the gateway have in common."""
 
     DOCUMENTATION = r"""
+options: {}
 notes:
   - What is given is the whole wanted state of the object. A limit that was set by this module once and is no longer given is removed; one
     that it never set is left alone.

@@ -598,3 +598,29 @@ def test_the_master_key_travels_in_a_header_only(gateway):
     for _method, path, fields, headers in gateway.requests:
         assert headers["Authorization"] == "Bearer " + MASTER_KEY
         assert MASTER_KEY not in path + str(fields)
+
+
+def test_a_key_that_somebody_wrote_into_another_field_is_masked(gateway):
+    result = access(gateway, ada(alias=ADA_KEY))
+    assert result["changed"]
+    assert "********" in result["summary"][0]
+
+
+def test_nothing_of_the_parameters_is_returned_but_the_address(gateway):
+    assert access(gateway, ada())["invocation"] == {"module_args": {"api_url": gateway.url}}
+
+
+def test_a_name_that_is_not_in_the_list_is_refused_before_any_call_with_a_near_one(gateway):
+    result = run_module(litellm_access.main, {"api_url": gateway.url, "api_key": MASTER_KEY, "users": [ada(), linus()], "only": ["adda"]})
+    assert "only: nobody in the list is called adda; did you mean ada?" in result["msg"]
+    assert gateway.requests == []
+
+
+def test_a_limit_above_the_teams_is_refused_where_the_gateway_would(gateway):
+    person = ada(rpm_limit=60, tpm_limit=10)
+    person["teams"] = [{"name": "research"}]
+    person["keys"][0]["team"] = "research"
+    teams = [{"name": "research", "rpm_limit": 50}]
+    result = run_module(litellm_access.main, {"api_url": gateway.url, "api_key": MASTER_KEY, "users": [person], "teams": teams})
+    assert "ada: rpm_limit 60 of key ada-1 is more than the 50 of its team research." in result["msg"]
+    assert gateway.requests == []
