@@ -1,10 +1,7 @@
 #!/usr/bin/env python3
 """How many calls and seconds people cost: the access module next to the ways without it, against the real gateway.
 
-PYTHONPATH=tools python3 -m lab run tools/bench_access.py [--people 20,1000,10000] [--output docs/benchmarks/access.md]
-
-The gateway is that of the scenario litellm_access; `make molecule ARGS="converge -s litellm_access"` starts it. Whoever the benchmark makes
-is removed again; the scenario's own people stay.
+`make bench ARGS=access` runs it, after it has brought up the gateway of the scenario litellm_access; whoever it makes there is removed again.
 """
 
 from __future__ import annotations
@@ -249,7 +246,7 @@ def page_of(rows: list[Row]) -> str:
     load = statistics.fmean(os.getloadavg())
     return f"""# What people cost: calls and seconds
 
-Measured by `PYTHONPATH=tools python3 -m lab run tools/bench_access.py` against LiteLLM 1.109.1 with one worker and PostgreSQL 15 in a test host of
+Measured by `make bench` against LiteLLM 1.109.1 with one worker and PostgreSQL 15 in a test host of
 the lab, whose database engine is the WASM build (`images/litellm`), which answers slower than the native one. Module and gateway shared
 {os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, mean load {load:.1f}). Everybody has an address, limits, a
 budget, a place in a team of {PEOPLE_IN_A_TEAM} and one key. Ratios are of one run on one machine; seconds are upper bounds. Memory is the

@@ -285,7 +285,29 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
-BENCHMARKS = {"engine-room": EngineRoom}
+class Access:
+    """People and keys at the real gateway, which is that of a scenario."""
+
+    def __init__(self, lab: Lab, say: Callable[[str], None]) -> None:
+        self.lab = lab
+        self.say = say
+
+    def run(self) -> None:
+        settings = {**self.lab.environment, **tool_environment(self.lab, SUITE)}
+
+        def step(*words: str) -> None:
+            self.say(f"$ {' '.join(words)}")
+            if subprocess.run(words, env=settings, cwd=self.lab.repository, check=False).returncode != 0:
+                raise LabError(f"`{' '.join(words)}` failed.")
+
+        try:
+            step("molecule", "converge", "-s", "litellm_access")
+            step("python", "tools/bench_access.py")
+        finally:
+            step("molecule", "destroy", "-s", "litellm_access")
+
+
+BENCHMARKS: dict[str, type[EngineRoom] | type[Access]] = {"engine-room": EngineRoom, "access": Access}
 
 
 def bench(lab: Lab, names: Sequence[str], say: Callable[[str], None]) -> None:
@@ -293,6 +315,6 @@ def bench(lab: Lab, names: Sequence[str], say: Callable[[str], None]) -> None:
     if unknown := [name for name in names if name not in BENCHMARKS]:
         raise LabError(f"There is no benchmark called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}.")
     bring_up(lab, all_steps(lab, [SUITE]), say)
-    for name in names or BENCHMARKS:
+    for name in names or list(BENCHMARKS):
         say(f"\n=== {name}")
         BENCHMARKS[name](lab, say).run()
