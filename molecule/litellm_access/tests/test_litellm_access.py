@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import stat
 import time
 
@@ -212,7 +213,8 @@ def test_the_users_playbook_adds_one_person_in_seconds_and_says_so(outside):
     outcome = users_playbook([*changed("ada", rpm_limit=7), {"name": "radia"}], "--extra-vars", "only=radia")
     assert outcome.status == 0, outcome.output
     assert time.monotonic() - started <= 8
-    assert "radia: user made; key radia-1 made" in outcome.sentences
+    # The user stays when somebody leaves, so an earlier round of this scenario may have made it.
+    assert re.search("radia: (user made; )?key radia-1 made", outcome.sentences)
     assert ask(outside, key_of("radia")).status == 200
     after = keys_at_the_gateway(outside)
     assert {alias: after[alias] for alias in before} == before
