@@ -74,8 +74,6 @@ def files_for(person: Mapping[str, Any], public_url: str, model: str = "", conte
         directory = "" if name == DEFAULT_KEY else name
         described.append((name, directory, access, key))
         files.update({os.path.join(directory, path): file for path, file in files_of(access).items()})
-    if not described:
-        raise ValueError("%s has no key to hand out." % person["name"])
     files[README] = File(readme(str(person["name"]), str(person.get("full_name") or ""), described, person))
     directories = {parent for path in files for parent in _parents(path)}
     for path in files:
@@ -101,8 +99,10 @@ def hand_out(
     if os.path.islink(directory) or (os.path.exists(directory) and not os.path.isdir(directory)):
         raise ValueError("The hand-out directory %s is no directory; remove it or choose another one." % directory)
     _refuse_version_control(directory)
+    # Who has left, and who has no key that would last, has nothing to be handed.
+    empty = {person["name"] for person in people if person["state"] == "absent" or not keys_of(person)}
     wanted = {
-        person["name"]: None if person["state"] == "absent" else files_for(person, public_url, model, context_tokens) for person in people
+        person["name"]: None if person["name"] in empty else files_for(person, public_url, model, context_tokens) for person in people
     }
     for name in wanted:
         _refuse_strangers(os.path.join(directory, name), name)

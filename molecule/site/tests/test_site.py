@@ -164,6 +164,11 @@ def test_the_curl_of_the_hand_out_streams_an_answer(outside, tmp_path):
     assert done.stdout.count("data: {") > 1
 
 
+def test_a_second_key_lies_in_a_directory_of_its_own_and_works(outside):
+    second = (people_directory() / "ada" / "ci" / "key").read_text().strip()
+    assert second != key_of("ada") and ask(outside, second).status == 200
+
+
 def test_every_configuration_of_the_hand_out_has_an_address_a_key_and_a_model_that_answer(outside):
     continues = configured("continue", "config.yaml")["models"][0]
     cline = configured("cline", "providers.json")["providers"]["openai-compatible"]["settings"]

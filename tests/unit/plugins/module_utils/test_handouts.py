@@ -159,9 +159,11 @@ def test_a_key_whose_name_does_not_work_as_a_directory_is_refused_before_anythin
     assert not os.path.exists(directory)
 
 
-def test_somebody_without_a_key_is_refused(directory):
-    with pytest.raises(ValueError, match="ada has no key to hand out"):
-        hand_out(directory, [dict(ADA, keys=[])], URL)
+@pytest.mark.parametrize("keys", [[], [{"alias": "ada-1", "value": KEY, "retiring": True}]], ids=["none", "one that ends"])
+def test_somebody_without_a_key_that_lasts_has_nothing_to_be_handed_and_is_no_hindrance(directory, keys):
+    hand_out(directory, [ADA, dict(ADA, name="grace")], URL)
+    hand_out(directory, [dict(ADA, keys=keys), dict(ADA, name="grace")], URL)
+    assert not os.path.exists(os.path.join(directory, "ada")) and os.path.exists(os.path.join(directory, "grace", "key"))
 
 
 # -- leaving --------------------------------------------------------------
