@@ -92,22 +92,26 @@ def test_a_model_that_is_not_in_the_persons_list_is_refused(outside):
     assert kind_of(ask(outside, key_of("grace"))) == (403, "key_model_access_denied")
 
 
+# A person's hand-out tells their limits.
+GATEWAY_AND_HAND_OUT = 2
+
+
 def test_requests_above_the_limit_are_refused_and_a_higher_limit_frees_them(outside):
-    assert Run(changed("ada", rpm_limit=2)).changed == 1
+    assert Run(changed("ada", rpm_limit=2)).changed == GATEWAY_AND_HAND_OUT
     statuses = [ask(outside, key_of("ada")).status for _request in range(5)]
     assert 429 in statuses
     assert set(statuses) <= {200, 429}
-    assert Run(changed("ada", rpm_limit=1000)).changed == 1
+    assert Run(changed("ada", rpm_limit=1000)).changed == GATEWAY_AND_HAND_OUT
     assert ask(outside, key_of("ada")).status == 200
 
 
 def test_spending_above_the_budget_is_refused_and_a_higher_budget_frees_it(outside):
-    assert Run(changed("ada", max_budget=0.00001)).changed == 1
+    assert Run(changed("ada", max_budget=0.00001)).changed == GATEWAY_AND_HAND_OUT
     deadline = time.monotonic() + 30
     while ask(outside, key_of("ada")).status == 200 and time.monotonic() < deadline:
         time.sleep(0.5)
     assert kind_of(ask(outside, key_of("ada"))) == (422, "budget_exceeded")
-    assert Run(PEOPLE).changed == 1
+    assert Run(PEOPLE).changed == GATEWAY_AND_HAND_OUT
     assert ask(outside, key_of("ada")).status == 200
 
 
