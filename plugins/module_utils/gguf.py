@@ -14,15 +14,16 @@ import re
 import stat
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-BLOCK = 1024 * 1024
+MIB = 1024 * 1024
+READ_AHEAD = 64 * 1024
 # A vocabulary of 260,000 tokens with its merges needs 15 MiB; what is beyond these limits is no model that anybody published.
-LARGEST_HEAD = 64 * 1024 * 1024
-MOST_STRINGS = 4 * 1024 * 1024
+LARGEST_HEAD = 64 * MIB
+MOST_STRINGS = 2 * 1024 * 1024
 LONGEST_NAME = 65535
 LONGEST_TENSOR_NAME = 63
 MOST_DIMENSIONS = 4
@@ -35,6 +36,7 @@ MOST_PARTS = 999
 PART_NAME = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.DOTALL)
 
 STRING, ARRAY = 8, 9
+FORMATS = {code: struct.Struct("<" + code) for code in "BbHhIif?Qqd"}
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 # Tensor types by their number: name, values in a block, bytes of a block (ggml.h and ggml-common.h).
@@ -92,6 +94,10 @@ class GgufError(Exception):
     """The file is no model that can be read; the text is a sentence for the user."""
 
 
+class GgufMissing(GgufError):
+    """There is no such file."""
+
+
 @dataclass(frozen=True)
 class ArrayLength:
     """Stands for an array that was skipped: only its length is known."""
@@ -139,8 +145,6 @@ class _Head:
     size: int
     budget: _Budget
     position: int = 0
-    order: str = "<"
-    formats: dict[str, struct.Struct] = field(default_factory=dict)
 
     def take(self, count: int, what: str) -> bytes:
         if count > self.size - self.position:
@@ -150,7 +154,7 @@ class _Head:
             )
         if count > self.budget.octets:
             raise GgufError(
-                "%s has more than %d MiB of metadata, at %s; no model needs that much, so the file is damaged." % (self.path, LARGEST_HEAD // BLOCK, what)
+                "%s has more than %d MiB of metadata, at %s; no model needs that much, so the file is damaged." % (self.path, LARGEST_HEAD // MIB, what)
             )
         taken = self.stream.read(count)
         if len(taken) != count:
@@ -160,9 +164,7 @@ class _Head:
         return taken
 
     def scalar(self, code: str, what: str) -> Any:
-        packed = self.formats.get(code)
-        if packed is None:
-            packed = self.formats[code] = struct.Struct(self.order + code)
+        packed = FORMATS[code]
         return packed.unpack(self.take(packed.size, what))[0]
 
     def text(self, what: str, longest: int = LARGEST_HEAD) -> str:
@@ -175,8 +177,19 @@ class _Head:
         self.budget.strings -= count
         if self.budget.strings < 0:
             raise GgufError("%s has more than %d texts in its lists, at %s; the file is damaged." % (self.path, MOST_STRINGS, what))
+        # The longest loop over a file, up to a million rounds for a real model: no calls that can be saved.
+        read, number = self.stream.read, int.from_bytes
+        room = min(self.size - self.position, self.budget.octets)
+        taken = 0
         for _number in range(count):
-            self.take(self.scalar("Q", what), what)
+            length = number(read(8), "little")
+            taken += 8 + length
+            if taken > room:
+                raise GgufError("%s has texts in %s that are longer than what is left of the file; it is damaged." % (self.path, what))
+            if len(read(length)) != length:
+                raise GgufError("%s ended while it was read, in the middle of %s; is it being written at the moment?" % (self.path, what))
+        self.position += taken
+        self.budget.octets -= taken
 
     def expect_room(self, count: int, smallest: int, what: str) -> None:
         """Refuse a number of things that cannot all be in what is left of the file, before any of them is read."""
@@ -203,12 +216,12 @@ def _array(head: _Head, name: str) -> list[Any] | ArrayLength:
         return ArrayLength(count)
     if kind not in SCALARS:
         raise GgufError("%s has in %s a list of the unknown or nested kind %d; the file is damaged." % (head.path, name, kind))
-    width = struct.calcsize("<" + SCALARS[kind])
+    width = FORMATS[SCALARS[kind]].size
     head.expect_room(count, width, "numbers in %s" % name)
     raw = head.take(count * width, name)
     if count > LONGEST_KEPT_ARRAY:
         return ArrayLength(count)
-    return list(struct.unpack("%s%d%s" % (head.order, count, SCALARS[kind]), raw))
+    return list(struct.unpack("<%d%s" % (count, SCALARS[kind]), raw))
 
 
 def _metadata(head: _Head, count: int) -> dict[str, Any]:
@@ -256,7 +269,7 @@ def _tensors(head: _Head, count: int) -> list[Tensor]:
 def _expect_data(head: _Head, metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> None:
     """Hold the table against the file: each tensor begins where the one before it ends, and the last one ends within the file."""
     alignment = metadata.get("general.alignment", 32)
-    if isinstance(alignment, bool) or not isinstance(alignment, int) or not 0 < alignment <= BLOCK or alignment & (alignment - 1):
+    if isinstance(alignment, bool) or not isinstance(alignment, int) or not 0 < alignment <= MIB or alignment & (alignment - 1):
         raise GgufError("%s has the alignment %s, which is no power of two; the file is damaged." % (head.path, _shown(alignment)))
     expected = 0
     for tensor in tensors:
@@ -287,12 +300,15 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, int]]:
     """A regular file and its size in bytes; nothing that could keep its reader waiting."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise GgufMissing("There is no model file %s." % path) from error
     except OSError as error:
         raise GgufError("%s cannot be read: %s." % (path, error.strerror or error)) from error
-    with open(handle, "rb", buffering=BLOCK) as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise GgufError("%s is no regular file." % path)
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise GgufError("%s is no regular file." % path)
+    with open(handle, "rb", buffering=READ_AHEAD) as stream:
         yield stream, status.st_size
 
 
