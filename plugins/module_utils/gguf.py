@@ -260,10 +260,13 @@ def _tensor(head: _Head, number: int) -> Tensor:
 
 def _tensors(head: _Head, count: int) -> list[Tensor]:
     head.expect_room(count, 24, "tensors")
-    tensors = [_tensor(head, number) for number in range(count)]
-    if len({tensor.name for tensor in tensors}) != count:
-        raise GgufError("%s has two tensors of the same name; the file is damaged." % head.path)
-    return tensors
+    tensors: dict[str, Tensor] = {}
+    for number in range(count):
+        tensor = _tensor(head, number)
+        if tensor.name in tensors:
+            raise GgufError("%s has the tensor %s twice; the file is damaged." % (head.path, _shown(tensor.name)))
+        tensors[tensor.name] = tensor
+    return list(tensors.values())
 
 
 def _expect_data(head: _Head, metadata: Mapping[str, Any], tensors: Sequence[Tensor]) -> None:
