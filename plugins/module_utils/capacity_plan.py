@@ -30,6 +30,10 @@ SMALLER_TYPES = ("q8_0", "q4_0")
 CONTEXT_STEP = 256
 # Contexts that are chosen here are a multiple of this, so that small differences between cards do not give odd numbers.
 CHOSEN_STEP = 2048
+# What is chosen here leaves this share of the memory free beside the margin, for two of the parts are estimates; what is given may go up to it.
+UNCERTAIN = 0.02
+# A context that is chosen is never shorter than this, unless the model's own is: a file and a question about it.
+SMALLEST_CHOSEN = 4096
 # How much context a slot should have when slots are chosen, best first: a coding agent's session, a long file with questions, a file.
 USEFUL_CONTEXTS = (57344, 40960, 32768, 16384, 8192)
 # CUDA's own memory on each card, with cuBLAS; an estimate from public reports, and llama.cpp's estimator leaves it out.
@@ -266,30 +270,40 @@ def most_slots(model: Mapping[str, Any], settings: Settings, memory: Memory, mar
     return largest(1, most, 1, lambda slots: plan_for(model, replace(settings, slots=slots), memory, margin).fits)
 
 
+def chosen_reserve(memory: Memory) -> int:
+    """MiB of each device that no chosen plan uses."""
+    return math.ceil(UNCERTAIN * min(memory.devices))
+
+
 def choose(model: Mapping[str, Any], settings: Settings, memory: Memory, margin: int, people: int) -> Settings:
     """Settings with the slots and the context that are 0 in them filled in, for ``people`` who share the server.
 
     A slot for each person if each then has a context that is of use, else as many as have it, but at least two: one long request shall not
-    keep everybody waiting. The context is then as long as it can be. What is given stays. Where nothing fits, the smallest plan is the answer,
-    for whoever asks to see that it does not fit.
+    keep everybody waiting. The context is then as long as it can be. What is given stays. Where nothing fits, the smallest plan of use is the
+    answer, for whoever asks to see that it does not fit.
     """
     limit = model["context_length"] or USEFUL_CONTEXTS[0]
     if settings.pool:
         return replace(settings, slots=settings.slots or people, context=settings.context or min(settings.pool, limit))
     if settings.slots and settings.context:
         return settings
-    if settings.context:
-        return replace(settings, slots=max(most_slots(model, settings, memory, margin, people), 1))
-    slots = settings.slots
-    if not slots:
-        for context in USEFUL_CONTEXTS:
-            slots = most_slots(model, replace(settings, context=min(context, limit)), memory, margin, people)
-            if slots >= min(people, 2):
-                break
-    settings = replace(settings, slots=max(slots, 1))
-    step = CHOSEN_STEP if limit >= CHOSEN_STEP else CONTEXT_STEP
-    context = most_context(model, settings, memory, margin, step) or most_context(model, settings, memory, margin, CONTEXT_STEP)
-    return replace(settings, context=context or CONTEXT_STEP)
+    smallest = min(SMALLEST_CHOSEN, limit)
+    for free in (margin + chosen_reserve(memory), margin):
+        slots = settings.slots or _slots_of_use(model, settings, memory, free, people, limit)
+        context = settings.context or most_context(model, replace(settings, slots=slots or 1), memory, free, min(CHOSEN_STEP, smallest))
+        if slots and context >= smallest:
+            return replace(settings, slots=slots, context=context)
+    return replace(settings, slots=settings.slots or 1, context=settings.context or smallest)
+
+
+def _slots_of_use(model: Mapping[str, Any], settings: Settings, memory: Memory, margin: int, people: int, limit: int) -> int:
+    """As many slots as can have the context that is given, or the longest of the useful ones that two or more can have."""
+    slots = 0
+    for context in (settings.context,) if settings.context else USEFUL_CONTEXTS:
+        slots = most_slots(model, replace(settings, context=min(context, settings.context or limit)), memory, margin, people)
+        if slots >= min(people, 2):
+            break
+    return slots
 
 
 def nearest(model: Mapping[str, Any], plan: Plan) -> list[Plan]:
@@ -445,7 +459,10 @@ def parse_gpus(text: str) -> list[tuple[int, str, int]]:
         if len(row) != 3:
             continue
         if not row[2].strip().isdigit():
-            raise PlanError("%s does not say how much memory it has (nvidia-smi: %s); state the MiB that llama-server may use." % (row[1], row[2].strip()))
+            raise PlanError(
+                "%s does not say how much memory it has (nvidia-smi: %s); state the MiB that llama-server may use (gpu_memory; of the role: "
+                "llama_server_gpu_memory)." % (row[1], row[2].strip())
+            )
         gpus.append((int(row[0]), row[1].strip(), int(row[2])))
     return gpus
 

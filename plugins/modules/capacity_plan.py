@@ -263,13 +263,14 @@ def installed_gpus(module: AnsibleModule) -> list[tuple[int, str, int]]:
     if program is None:
         raise NotThereYet(
             "There is no nvidia-smi on this host, so the size of the GPU's memory is not known: install the driver first, or state the MiB "
-            "(gpu_memory), or plan for the host's memory (device: host)."
+            "(gpu_memory; of the role: llama_server_gpu_memory), or serve from the host's memory (device: host; llama_server_gpu_layers: 0)."
         )
     status, output, error = module.run_command([program, *QUERY])
     gpus = capacity_plan.parse_gpus(output) if status == 0 else []
     if not gpus:
         raise NotThereYet(
-            "nvidia-smi finds no GPU on this host (%s): see whether the driver is loaded and the card is in its place, or state the MiB (gpu_memory)."
+            "nvidia-smi finds no GPU on this host (%s): see whether the driver is loaded and the card is in its place, or state the "
+            "MiB (gpu_memory; of the role: llama_server_gpu_memory)."
             % " ".join((error or output).split())
         )
     return gpus

@@ -68,9 +68,9 @@ class Model:
         out.write(b"GGUF" + struct.pack(self.order + "IQQ", self.version, len(self.tensors), len(self.entries)))
         for name, kind, content in self.entries:
             out.write(text(name, self.order) + struct.pack(self.order + "I", kind) + value(kind, content, self.order))
-        for (name, shape, kind), (offset, _size) in zip(self.tensors, self.layout(), strict=True):
+        for (name, shape, label), (offset, _size) in zip(self.tensors, self.layout(), strict=True):
             out.write(text(name, self.order) + struct.pack("%sI%dQ" % (self.order, len(shape)), len(shape), *shape))
-            out.write(struct.pack(self.order + "IQ", BLOCKS[kind][0], offset))
+            out.write(struct.pack(self.order + "IQ", BLOCKS[label][0], offset))
         return out.getvalue()
 
     def write(self, path: Any) -> None:
@@ -114,7 +114,7 @@ def better(layer: int, layers: int) -> bool:
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
-def model(shape: Shape = Shape()) -> Model:  # noqa: B008
+def model(shape: Shape = Shape()) -> Model:
     """A model of that shape, quantised as Q4_K_M; dense when it has no experts."""
     prefix = shape.architecture + "."
     entries: list[tuple[str, int, Any]] = [

@@ -81,7 +81,10 @@ def test_a_token_takes_as_much_context_memory_as_its_type_says(model, kept, kib)
 # What useful plans need on a card, with CUDA's scratch space and 700 MiB for the driver.
 @pytest.mark.parametrize(
     "slots, context, mib",
-    [(8, 131072, 72940), (4, 262144, 73068), (20, 57344, 77956), (8, 163840, 86540), (8, 57344, 42340), (2, 262144, 45932), (4, 57344, 30468), (2, 40960, 22820)],
+    [
+        (8, 131072, 72940), (4, 262144, 73068), (20, 57344, 77956), (8, 163840, 86540), (8, 57344, 42340), (2, 262144, 45932),
+        (4, 57344, 30468), (2, 40960, 22820),
+    ],
 )
 def test_known_plans_need_what_is_known(model, slots, context, mib):
     assert capacity_plan.plan_for(model, settings(slots, context), gpu(81559), MARGIN).needed == pytest.approx(mib, abs=3)
@@ -154,9 +157,9 @@ def test_what_is_chosen_fits_and_one_step_more_does_not(model, card, kept):
     memory = gpu(CARDS[card])
     chosen = capacity_plan.choose(model, settings(0, 0, kept), memory, MARGIN, 20)
     plan = capacity_plan.plan_for(model, chosen, memory, MARGIN)
-    assert plan.fits
+    assert plan.spare >= 0.019 * memory.total
     longer = replace(chosen, context=chosen.context + capacity_plan.CHOSEN_STEP)
-    assert not capacity_plan.plan_for(model, longer, memory, MARGIN).fits or longer.context > model["context_length"]
+    assert capacity_plan.plan_for(model, longer, memory, MARGIN).spare < 0.02 * memory.total or longer.context > model["context_length"]
 
 
 def test_twenty_people_get_a_slot_each_on_a_large_card_and_share_slots_of_use_on_a_small_one(model):
@@ -169,9 +172,21 @@ def test_what_is_given_stays_and_the_rest_is_chosen(model):
     memory = gpu(81559)
     assert capacity_plan.choose(model, settings(7, 0), memory, MARGIN, 20).slots == 7
     by_context = capacity_plan.choose(model, settings(0, 131072), memory, MARGIN, 20)
-    assert (by_context.slots, by_context.context) == (9, 131072)
+    assert (by_context.slots, by_context.context) == (8, 131072)
     both = settings(3, 512)
     assert capacity_plan.choose(model, both, memory, MARGIN, 20) == both
+
+
+def test_a_card_that_has_room_for_a_useless_context_only_gets_no_plan(model):
+    weights = capacity_plan.predict(model, settings(1, 256), gpu(1)).total
+    chosen = capacity_plan.choose(model, settings(0, 0), gpu(int(weights) + MARGIN + 50), MARGIN, 20)
+    assert (chosen.slots, chosen.context) == (1, 4096)
+    assert not capacity_plan.plan_for(model, chosen, gpu(int(weights) + MARGIN + 50), MARGIN).fits
+
+
+def test_the_reserve_is_used_where_nothing_of_use_would_fit_without_it(model):
+    tight = capacity_plan.plan_for(model, settings(1, 8192), gpu(1), 0).needed + MARGIN
+    assert capacity_plan.choose(model, settings(0, 0), gpu(tight), MARGIN, 20) == settings(1, 8192)
 
 
 def test_no_more_slots_than_people_and_no_more_context_than_the_model_knows_are_chosen(model):
@@ -239,7 +254,10 @@ def test_a_context_that_more_may_use_than_there_is_is_warned_of(model):
     assert capacity_plan.host_warnings(model, enough, 0, "") == []
 
 
-@pytest.mark.parametrize("text, mib", [("64G", 65536), ("512M", 512), ("1T", 1048576), ("1048576K", 1024), ("1.5G", 1536), ("infinity", None), ("80%", None), ("", None)])
+@pytest.mark.parametrize(
+    "text, mib",
+    [("64G", 65536), ("512M", 512), ("1T", 1048576), ("1048576K", 1024), ("1.5G", 1536), ("infinity", None), ("80%", None), ("", None)],
+)
 def test_sizes_are_understood_as_systemd_understands_them(text, mib):
     assert capacity_plan.size_mib(text) == mib
 

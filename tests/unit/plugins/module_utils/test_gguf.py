@@ -313,7 +313,7 @@ def mutated(chance, head):
 def test_a_file_with_faults_is_refused_with_a_sentence_or_read_and_nothing_else_happens(file):
     chance = random.Random(20260101)
     heads = [gguf_files.model(SMALL).head(), *(part.head() for part in gguf_files.model(SMALL).split(2)), Model(ENTRIES, [("a", (8,), "F32")]).head()]
-    outcomes = {"read": 0, "refused": 0}
+    read, sentences = 0, []
     for _case in range(4000):
         raw = mutated(chance, chance.choice(heads))
         with open(file, "wb") as stream:
@@ -322,12 +322,11 @@ def test_a_file_with_faults_is_refused_with_a_sentence_or_read_and_nothing_else_
             stream.truncate(len(raw) + chance.choice([0, 2**33]))
         try:
             described(file)
-            outcomes["read"] += 1
+            read += 1
         except gguf.GgufError as error:
-            assert str(file) in str(error)
-            assert str(error).isprintable()
-            outcomes["refused"] += 1
-    assert min(outcomes.values()) > 20, outcomes
+            sentences.append(str(error))
+    assert min(read, len(sentences)) > 20, (read, len(sentences))
+    assert [said for said in sentences if str(file) not in said or not said.isprintable()] == []
 
 
 def test_the_number_of_a_part_fits_the_files(tmp_path):
