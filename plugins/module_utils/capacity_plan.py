@@ -429,7 +429,8 @@ def refusal(model: Mapping[str, Any], plan: Plan) -> str:
 def report(model: Mapping[str, Any], plan: Plan) -> list[str]:
     """The plan as a small table, a line each."""
     settings, memory = plan.settings, plan.memory
-    title = "%s %s, %.1f billion parameters" % (model["architecture"], model["file_type"] or "", model["parameters"] / 1e9)
+    size, unit = (model["parameters"] / 1e9, "billion") if model["parameters"] >= 1e9 else (model["parameters"] / 1e6, "million")
+    title = "%s %s, %.1f %s parameters" % (model["architecture"], model["file_type"] or "of mixed types", size, unit)
     rows = [
         ("weights", plan.parts.weights),
         ("context memory", plan.parts.context),
