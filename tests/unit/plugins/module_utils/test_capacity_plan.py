@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,29 @@ def test_the_prediction_is_never_below_the_programs_own_estimate_and_within_5_pe
     own = parts.weights + parts.context + parts.compute
     assert weights + context + compute <= own + 1
     assert own <= (weights + context + compute) * 1.05
+
+
+# Other shapes, as version 0.5.0 estimates them with q8_0 and micro-batches of 512.
+DENSE_8B = Shape("llama", 32, 4096, 32, 8, 128, 128256, 0, 0, 0, 14336, 131072)
+DENSE_32B = Shape("qwen3", 64, 5120, 64, 8, 128, 151936, 0, 0, 0, 25600, 40960)
+FEW_WORDS = Shape("llama", 8, 4096, 32, 8, 128, 4096, 0, 0, 0, 14336, 131072)
+FEW_WORDS_AND_EXPERTS = Shape("qwen3moe", 8, 2048, 32, 4, 128, 4096, 128, 8, 768, 5472, 131072)
+WIDE_EXPERTS = Shape("qwen3moe", 8, 4096, 64, 4, 128, 4096, 128, 4, 1536, 12288, 40960)
+
+
+@pytest.mark.parametrize(
+    "shape, slots, context, mib",
+    [
+        (DENSE_8B, 1, 4096, 4685 + 272 + 266), (DENSE_8B, 1, 262144, 4685 + 17408 + 364), (DENSE_8B, 4, 65536, 4685 + 17408 + 274),
+        (DENSE_32B, 1, 4096, 18840 + 544 + 316), (DENSE_32B, 1, 262144, 18840 + 34816 + 452), (DENSE_32B, 4, 65536, 18840 + 34816 + 316),
+        (FEW_WORDS, 1, 4096, 1020 + 68 + 120), (FEW_WORDS, 4, 8192, 1020 + 544 + 116), (FEW_WORDS, 1, 262144, 1020 + 4352 + 364),
+        (FEW_WORDS_AND_EXPERTS, 1, 4096, 2891 + 34 + 92), (FEW_WORDS_AND_EXPERTS, 4, 65536, 2891 + 2176 + 152),
+        (WIDE_EXPERTS, 1, 4096, 11506 + 34 + 104), (WIDE_EXPERTS, 4, 8192, 11506 + 272 + 108), (WIDE_EXPERTS, 1, 262144, 11506 + 2176 + 356),
+    ],
+)  # fmt: skip
+def test_other_shapes_are_predicted_as_well(tmp_path, shape, slots, context, mib):
+    parts = capacity_plan.predict(described(tmp_path / "model.gguf", shape), settings(slots, context), HOST)
+    assert mib - 3 <= parts.weights + parts.context + parts.compute <= 1.01 * mib
 
 
 @pytest.mark.parametrize("version, wanted, weights, context, compute", [row for row in ESTIMATED if row[0] == "0.7.0"])
@@ -270,6 +294,26 @@ def test_the_table_has_every_part_and_adds_up(model):
     total = sizes.pop("all of the memory")
     assert sizes.pop("and of the host") > 8192
     assert sum(sizes.values()) == pytest.approx(total, abs=len(sizes))
+
+
+def test_whatever_a_file_says_gives_a_plan_or_a_sentence(model):
+    chance = random.Random(20260102)
+    numbers = [name for name, value in model.items() if isinstance(value, int) and name not in ("layers", "latent_attention")]
+    numbers += ["sliding_window"]
+    plans = refusals = 0
+    for _case in range(300):
+        odd = {**model, **{name: chance.choice([None, 0, 1, 3, 2**40]) for name in chance.sample(numbers, 2)}}
+        odd = {**odd, "recurrent_bytes": odd["recurrent_bytes"] or 0, "recurrent_layers": odd["recurrent_layers"] or 0}
+        odd = {**odd, "parameters": odd["parameters"] or 0, "experts": odd["experts"] or 0}
+        try:
+            capacity_plan.expect_language_model(odd)
+        except PlanError:
+            refusals += 1
+            continue
+        plan = capacity_plan.plan_for(odd, capacity_plan.choose(odd, settings(0, 0), gpu(81559), MARGIN, 20), gpu(81559), MARGIN)
+        assert capacity_plan.report(odd, plan) and capacity_plan.refusal(odd, plan)
+        plans += 1
+    assert min(plans, refusals) > 50
 
 
 @pytest.mark.parametrize("missing", ["layers", "heads", "vocabulary_size"])
