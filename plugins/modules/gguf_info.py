@@ -22,7 +22,7 @@ attributes:
     support: full
   diff_mode:
     description: There is nothing to show.
-    support: full
+    support: N/A
 options:
   path:
     description: The model file on the host, or the first of its files.
