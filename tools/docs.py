@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Writes the reference pages of docs/ out of what the code itself declares, so that the two cannot differ.
 
-tools/docs.py          writes docs/README.md, docs/roles/ROLE.md and docs/modules/NAME.md
+tools/docs.py          writes docs/README.md, docs/roles/ROLE.md, docs/modules/NAME.md and the tables of docs/capacity.md
 tools/docs.py --check  writes nothing and fails when a page is not what it would write
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -19,6 +20,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+# The collection that this checkout is; Python finds it as Ansible does.
+sys.path.insert(0, str(ROOT / ".collections"))
 DOCS = ROOT / "docs"
 COLLECTION = "private_llm.platform"
 GENERATED = "<!-- Written by `make docs` out of {source}; change it there. -->"
@@ -178,6 +181,8 @@ def pages() -> dict[Path, str]:
             lines += [f"## {title}", "", *(f"- [{heading_of(page)}]({page.relative_to(DOCS)})" for page in written), ""]
     lines += ["## Roles", "", "| Role | What it does |", "|---|---|", *roles, ""]
     lines += ["## Modules and filters", "", "| Name | Kind | What it does |", "|---|---|---|", *plugins]
+    capacity = importlib.import_module("capacity")
+    made[capacity.PAGE] = capacity.page()
     made[DOCS / "README.md"] = "\n".join(lines) + "\n"
     return made
 

@@ -7,6 +7,8 @@ import socket
 import time
 
 import pytest
+from ansible_collections.private_llm.platform.plugins.module_utils import capacity_plan, gguf
+from ansible_collections.private_llm.platform.tests.unit.fakes import gguf_files
 
 KEY = "correct-horse-battery-staple"
 HERE = "http://127.0.0.1:8000"
@@ -68,6 +70,45 @@ def test_slots_of_others_cannot_be_read(host):
 def test_each_slot_has_the_context_that_it_is_promised(host):
     model = json.loads(ask(host, f"{HERE}/v1/models")[1])["data"][0]
     assert (model["id"], model["meta"]["n_ctx"]) == ("qwen3-coder", 8192)
+
+
+def test_each_slot_has_its_context_for_itself(host):
+    words = host.check_output(f"tr '\\0' '\\n' < /proc/{pid_of(host)}/cmdline").splitlines()
+    assert "--no-kv-unified" in words
+    assert words[words.index("--ctx-size") + 1] == str(20 * 8192)
+
+
+def test_the_servers_memory_is_limited_with_its_prompt_cache_counted(host):
+    limit = int(host.check_output("systemctl show llama-server --property MemoryMax --value"))
+    assert limit % 2**30 == 0
+    assert 2048 + 64 < limit / 2**20 < 16384
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory):
+    path = tmp_path_factory.mktemp("production") / "production.gguf"
+    gguf_files.model().write(path)
+    return gguf.describe(gguf.read(str(path)))
+
+
+def test_the_plan_is_what_llama_cpp_itself_estimates_and_never_less(host, production):
+    """The production shape, over contexts, slots, types and micro-batches; the estimator's own MiB of weights, context and compute buffer."""
+    wanted = [
+        capacity_plan.Settings(slots, pool // slots, kept, kept, ubatch)
+        for pool in (32768, 262144, 1146880)
+        for slots, kept, ubatch in ((1, "q8_0", 512), (8, "f16", 512), (20, "q4_0", 512), (20, "q8_0", 2048))
+    ]
+    lines = [
+        f"-c {plan.slots * plan.context} -np {plan.slots} -ctk {plan.type_k} -ctv {plan.type_v} -b 2048 -ub {plan.ubatch}" for plan in wanted
+    ]
+    estimate = "/opt/llama.cpp/current/bin/llama-fit-params -m /srv/production.gguf -fitp on -fa on --no-repack -t 1"
+    said = host.check_output("\n".join(f"{estimate} {line} 2>/dev/null | tail -n 1" for line in lines)).splitlines()
+    assert len(said) == len(wanted)
+    for plan, line in zip(wanted, said, strict=True):
+        own = capacity_plan.predict(production, plan, capacity_plan.Memory("host", "host", (65536,)))
+        theirs = sum(int(number) for number in line.split()[1:])
+        ours = own.weights + own.context + own.compute
+        assert theirs - 1 <= ours <= 1.05 * theirs, f"{plan}: {ours:.0f} MiB here, {line} there"
 
 
 def connects(address, port):
