@@ -55,7 +55,7 @@ options:
         description: The file's content, when it is secret.
         type: str
       mode:
-        description: Octal mode; V(0644), or V(0600) for a secret file, when not given.
+        description: Four octal digits in quotes; V(0644), or V(0600) for a secret file, when not given.
         type: str
       owner:
         description: User (name or number) that owns the file; who that is without it, the module says.
@@ -73,7 +73,9 @@ options:
     type: int
     default: 30
   health:
-    description: How the service shows that it is well. Without it a running process is enough.
+    description:
+      - How the service shows that it is well. Without it the program has to stay up for a few seconds.
+      - It is kept in the unit, which everybody on the host can read.
     type: dict
     suboptions:
       http:

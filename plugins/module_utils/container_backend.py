@@ -81,7 +81,9 @@ class ContainerBackend(Backend):
         return [
             *(f"{conflict}." for conflict in map(self._engine.network_conflict, self._networks) if conflict),
             *self._unknown_devices(),
+            *self._missing_sources(),
             *self._claimed_ports(),
+            *self._jobs_that_are_services(),
         ]
 
     def _unknown_devices(self) -> list[str]:
@@ -93,6 +95,19 @@ class ContainerBackend(Backend):
         names = ", ".join(sorted(known)) or "none"
         remedy = "describe it first (for NVIDIA: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml)"
         return [f"This host knows no device {device}; {remedy}. Known are: {names}." for device in wanted if device not in known]
+
+    def _missing_sources(self) -> list[str]:
+        if self._check_mode:
+            # What an earlier task makes is not there when that task was only predicted.
+            return []
+        taken = [volume["source"] for volume in self._given["volumes"] if not volume["mode"]]
+        needed = [*taken, *(device.partition(":")[0] for device in self._given["devices"] if device.startswith("/"))]
+        return [f"There is no {path} on this host; make it first, or correct the path." for path in needed if not os.path.exists(path)]
+
+    def _jobs_that_are_services(self) -> list[str]:
+        names = [f"{self._name}-{job['name']}" for job in self._given["jobs"]]
+        services = [name for name in names if os.path.exists(f"{UNIT_DIRECTORY}/{name}.service")]
+        return [f"The container of a job would be called {name}, which is a service; rename the job." for name in services]
 
     def _claimed_ports(self) -> list[str]:
         own = [parse_publish(text)[:2] for text in self._given["publish"]]
@@ -137,8 +152,9 @@ class ContainerBackend(Backend):
             ),
             health=health,
             changes=tuple(self._changes(before)),
-            owned_directories=(self._home, self._jobs_path),
-            data_directories=tuple(directory.path for directory in self._data()),
+            owned_directories=(self._home,),
+            # What the jobs have done is done to the data, so it is forgotten with that.
+            data_directories=(*(directory.path for directory in self._data()), self._jobs_path),
         )
 
     def _exact_image(self) -> str:
@@ -224,8 +240,8 @@ class ContainerBackend(Backend):
             {
                 "Unit": {
                     "Description": given["description"] or f"Container {self._name}",
-                    "Wants": " ".join(["network-online.target", *given["depends_on"]]),
-                    "Requires": engine.unit,
+                    # Not Requires=: where the engine needs a second try at boot, systemd would give this unit up for good.
+                    "Wants": " ".join([engine.unit, "network-online.target", *given["depends_on"]]),
                     "PartOf": engine.unit,
                     "After": " ".join([engine.unit, "network-online.target", *given["depends_on"]]),
                     "StartLimitIntervalSec": 0,
@@ -235,7 +251,8 @@ class ContainerBackend(Backend):
                     "Restart": "always",
                     "RestartSec": 2,
                 },
-                "Install": {"WantedBy": "multi-user.target"},
+                # By the engine too, so that it comes back with an engine that was stopped and started.
+                "Install": {"WantedBy": f"multi-user.target {engine.unit}"},
             }
         )
 
@@ -254,12 +271,16 @@ class ContainerBackend(Backend):
             name, identity = job["name"], identities[job["name"]]
             if identity in done.get(name, []):
                 continue
-            end = self._engine.run_to_end(self._job_container(job, label), identity, job["timeout"])
+            container = self._job_container(job, label)
+            end = self._engine.run_to_end(container, identity, job["timeout"])
+            if end.status == 0:
+                done[name] = [*done.get(name, []), identity][-JOBS_REMEMBERED:]
+                write_atomically(self._jobs_path, json.dumps(done, sort_keys=True).encode(), 0o600, os.geteuid(), os.getegid())
+            # Last, so that a run that is killed in between finds out that the job has ended well.
+            self._engine.remove(container.name)
             if end.status != 0:
                 lines = "\n".join(end.lines) or "(it wrote nothing)"
-                raise CommandFailed(f"the job {name} ended with exit status {end.status} and the service was not touched; it wrote:\n{lines}\n")
-            done[name] = [*done.get(name, []), identity][-JOBS_REMEMBERED:]
-            write_atomically(self._jobs_path, json.dumps(done, sort_keys=True).encode(), 0o600, os.geteuid(), os.getegid())
+                raise CommandFailed(f"the job {name} ended with exit status {end.status}; it wrote:\n{lines}\n")
 
     def _job_container(self, job: Mapping[str, Any], home: str) -> Container:
         return replace(
@@ -290,8 +311,8 @@ class ContainerBackend(Backend):
         return self._engine.running_label(self._name)
 
     def leftovers(self, failed: bool) -> Sequence[str]:
-        current = unit_record.read(self._unit_path).fingerprint
-        return [f"{self._home}/{name}" for name in sorted(os.listdir(self._home)) if name != current] if os.path.isdir(self._home) else []
+        needed = {unit_record.read(self._unit_path).fingerprint, "" if failed else self.wanted().fingerprint}
+        return [f"{self._home}/{name}" for name in sorted(os.listdir(self._home)) if name not in needed] if os.path.isdir(self._home) else []
 
     def superfluous(self) -> Sequence[str]:
         return [f"network {n.name} (unused)" for n in self._networks if self._engine.is_unused_network(n.name, self._name)]

@@ -58,7 +58,7 @@ def _paths(given: Mapping[str, Any]) -> Iterator[str]:
         yield from checks.mode(volume["mode"], volume["source"])
         if (volume["owner"] or volume["group"]) and not volume["mode"]:
             yield f"the volume {volume['source']} has an owner but no mode; give both, or neither to take it as it is"
-        if "docker.sock" in volume["source"]:
+        if "docker.sock" in volume["source"] or volume["source"] in ("/run", "/var/run"):
             yield f"the volume {volume['source']} would make the container root of this host"
     for place in given["tmpfs"]:
         yield from checks.path(place.partition(":")[0], "tmpfs")
@@ -83,6 +83,10 @@ def _networking(given: Mapping[str, Any]) -> Iterator[str]:
         if checks.address(address) is None:
             yield f"publish '{text}' must begin with an IP address"
     yield from checks.twice(host_ports, "two ports of the container are published on")
+    addresses = [entry.rpartition(":") for entry in dict.fromkeys(host_ports)]
+    for number, (address, _colon, port) in enumerate(addresses):
+        if any(port == other[2] and overlaps(address, other[0]) for other in addresses[:number]):
+            yield f"port {port} is published on {address} and on an address that includes it"
     if given["publish"] and not given["networks"]:
         yield "a container without a network cannot publish ports; give it one in networks"
     yield from checks.twice([network["name"] for network in given["networks"]], "networks names twice")

@@ -134,11 +134,17 @@ class Engine(ABC):
 
     @abstractmethod
     def run_to_end(self, container: Container, label: str, timeout: int) -> JobEnd:
-        """Run a container to its end, or wait for the one of this name and label that an earlier run started; afterwards none is left.
+        """Run a container to its end, or wait for the one of this name and label that an earlier run started.
+
+        It is left behind with what it says of its end, until :meth:`remove`; after an error none is.
 
         :param timeout: seconds after which it is stopped.
         :raises CommandFailed: when it cannot be started or does not end in time.
         """
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a container that has ended."""
 
     @abstractmethod
     def inside(self, name: str) -> list[str]:

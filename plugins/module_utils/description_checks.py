@@ -14,7 +14,8 @@ from typing import Any
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MODE = re.compile(r"0?[0-7]{3,4}")
+MODE = re.compile(r"0[0-7]{3,4}|[0-7]{4}")
+LINE_ENDS = ("\n", "\r", "\0")
 UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|target|mount|path|timer)")
 HIGHEST_PORT = 65535
 # Directories that every host has and that many programs share: no service may own, chmod or purge one of them.
@@ -22,6 +23,13 @@ SHARED_DIRECTORIES = frozenset(
     "/bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /var /usr/bin /usr/lib /usr/local "
     "/usr/local/bin /usr/local/lib /usr/sbin /usr/share /var/cache /var/lib /var/log /var/run /var/spool /var/tmp /etc/systemd "
     "/etc/systemd/system /etc/ssh /etc/private-llm /var/lib/private-llm /var/lib/docker /var/lib/containerd".split()
+)
+
+
+# What lies in one of these belongs to the system, to an engine or to this collection itself.
+PROTECTED_TREES = tuple(
+    "/bin /boot /dev /lib /proc /run/systemd /sbin /sys /usr/bin /usr/lib /usr/sbin /etc/private-llm /etc/systemd /var/lib/containerd "
+    "/var/lib/docker /var/lib/dpkg /var/lib/private-llm/services".split()
 )
 
 
@@ -34,6 +42,8 @@ def name(given: Mapping[str, Any]) -> Iterator[str]:
             yield f"depends_on '{unit}' is no unit; write its kind too, for instance {unit}.service"
         elif unit == f"{given['name']}.service":
             yield f"depends_on names {unit} itself"
+    if any(end in given["description"] for end in LINE_ENDS):
+        yield "description holds a line break"
     if given["purge"] and given["state"] != "absent":
         yield "purge takes data away, which belongs to state absent only"
 
@@ -44,21 +54,21 @@ def path(text: str, what: str) -> Iterator[str]:
         yield f"{what} '{text}' must be an absolute path"
     elif posixpath.normpath(text) != text or text == "/":
         yield f"{what} '{text}' must name one place below /, without .. and without a / at its end"
-    if "," in text or "\n" in text:
+    if "," in text or any(end in text for end in LINE_ENDS):
         yield f"{what} '{text}' holds a comma or a line break, which a mount cannot"
 
 
 def mode(text: str | None, what: str) -> Iterator[str]:
     """An octal mode, or none."""
     if text is not None and not MODE.fullmatch(text):
-        yield f"mode '{text}' of {what} must be three or four octal digits"
+        yield f"mode '{text}' of {what} must be four octal digits in quotes, such as '0640'"
 
 
 def own_directory(text: str, what: str) -> Iterator[str]:
     """A directory whose owner and mode the service decides."""
     yield from path(text, what)
-    if text in SHARED_DIRECTORIES:
-        yield f"{what} '{text}' is shared by the whole host and cannot belong to one service; name a directory below it"
+    if text in SHARED_DIRECTORIES or any(text == tree or text.startswith(f"{tree}/") for tree in PROTECTED_TREES):
+        yield f"{what} '{text}' belongs to the whole host and not to one service; name a directory of its own"
 
 
 def files(given: Mapping[str, Any]) -> Iterator[str]:
@@ -91,7 +101,9 @@ def environment(given: Mapping[str, Any]) -> Iterator[str]:
         for variable, value in given[kind].items():
             if not VARIABLE.fullmatch(variable):
                 yield f"{kind} has a variable '{variable}', which is no name for one"
-            if "\n" in str(value) or "\r" in str(value):
+            if value is None or isinstance(value, (dict, list)):
+                yield f"environment variable {variable} has no text as its value; write '' for an empty one"
+            if any(end in str(value) for end in LINE_ENDS):
                 yield f"environment variable {variable} holds a line break; give it as a file instead"
     for variable in sorted(set(given["environment"]) & set(given["secret_environment"])):
         yield f"environment variable {variable} is in environment and in secret_environment; keep one"
@@ -103,15 +115,24 @@ def stop_timeout(given: Mapping[str, Any]) -> Iterator[str]:
         yield f"stop_timeout {given['stop_timeout']} must not be negative"
 
 
+def _url(text: str) -> urllib.parse.SplitResult | None:
+    try:
+        url = urllib.parse.urlsplit(text)
+        _port = url.port  # raises for one that is none
+    except ValueError:
+        return None
+    return url
+
+
 def asked_address(health: Mapping[str, Any]) -> tuple[str, str, int] | None:
     """What a health check asks over the network: its text, host and port; None when it asks nothing there, or nonsense."""
     if health["http"]:
-        url = urllib.parse.urlsplit(health["http"])
-        if url.scheme in ("http", "https") and url.hostname:
+        url = _url(health["http"])
+        if url is not None and url.scheme in ("http", "https") and url.hostname and not re.search(r"\s", health["http"]):
             return health["http"], url.hostname, url.port or {"http": 80, "https": 443}[url.scheme]
     if health["tcp"]:
         host, _colon, port = health["tcp"].rpartition(":")
-        if host and port.isdigit():
+        if host and port.isdigit() and 0 < int(port) <= HIGHEST_PORT:
             return health["tcp"], host.strip("[]"), int(port)
     return None
 

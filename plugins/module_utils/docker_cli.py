@@ -101,7 +101,9 @@ class DockerCli(Engine):
 
     def _inspect(self, kind: str, name: str) -> dict[str, Any] | None:
         if (kind, name) not in self._seen:
-            status, output, _error = self._run([DOCKER, kind, "inspect", name])
+            status, output, error = self._run([DOCKER, kind, "inspect", name])
+            if "annot connect to the Docker daemon" in error:
+                raise CommandFailed("the Docker Engine does not answer; look with 'systemctl status docker' and 'journalctl --unit docker'")
             found = json.loads(output) if status == 0 and output.strip() else []
             self._seen[kind, name] = dict(found[0]) if found else None
         return self._seen[kind, name]
@@ -121,7 +123,9 @@ class DockerCli(Engine):
         repository = image.split("@")[0]
         if ":" in repository.rsplit("/", 1)[-1]:
             repository = repository.rpartition(":")[0]
-        exact = sorted(d for d in found.get("RepoDigests") or [] if d.split("@")[0] == repository)
+        # The engine calls images of Docker Hub by their short names.
+        names = {repository, repository.removeprefix("docker.io/"), repository.removeprefix("docker.io/library/")}
+        exact = sorted(d for d in found.get("RepoDigests") or [] if d.split("@")[0] in names)
         return str(exact[0] if exact else found["Id"])
 
     def pull(self, image: str) -> None:
@@ -214,8 +218,8 @@ class DockerCli(Engine):
             self._run([DOCKER, "stop", "-t", str(JOB_STOP_SECONDS), container.name])
         _status, log, log_error = self._run([DOCKER, "logs", "--tail", JOB_LOG_LINES, container.name])
         lines = (log + log_error).splitlines()
-        must(self._run, [DOCKER, "rm", "--force", container.name])
         if status != 0:
+            self.remove(container.name)
             why = f"did not end within {timeout} s" if status == TIMED_OUT else (error or output).strip()
             raise CommandFailed(f"the container {container.name} {why}; its last lines: {' | '.join(lines) or '(none)'}")
         return JobEnd(int(output), lines)
@@ -230,6 +234,9 @@ class DockerCli(Engine):
     def _is_under_way(self, name: str, label: str, timeout: int) -> bool:
         """Whether an earlier run started this very container; one of another label is waited for and removed."""
         found = self._inspect("container", name)
+        stranger = self.stranger(name)
+        if stranger:
+            raise CommandFailed(stranger.rstrip("."))
         if found is None:
             return False
         state = found["State"]
@@ -239,6 +246,11 @@ class DockerCli(Engine):
             self._run(["timeout", str(timeout), DOCKER, "wait", name])
         must(self._run, [DOCKER, "rm", "--force", name])
         return False
+
+    def remove(self, name: str) -> None:
+        """See :class:`Engine`."""
+        self._forget()
+        must(self._run, [DOCKER, "rm", "--force", name])
 
     def inside(self, name: str) -> list[str]:
         """See :class:`Engine`."""

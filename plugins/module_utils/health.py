@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import time
@@ -71,7 +72,7 @@ class Health:
             return _probe_tcp(self.tcp)
         status, output, error = run(["timeout", "--kill-after", "1", str(PROBE_SECONDS), *self.command])
         if status == TIMED_OUT:
-            return f"{self.command[-1]}: no answer within {PROBE_SECONDS} s"
+            return f"the health check gave no answer within {PROBE_SECONDS} s"
         return None if status == 0 else f"exit status {status}: {(error or output).strip()[-200:]}"
 
     def wait(self, ask: Callable[[], str | None], given_up: Callable[[], str | None]) -> str | None:
@@ -108,8 +109,8 @@ def _probe_http(url: str, wanted: int) -> str | None:
             status = answer.status
     except urllib.error.HTTPError as error:
         status = error.code
-    except (OSError, ValueError) as error:
-        return f"{url}: {getattr(error, 'reason', error)}"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}"
     return None if status == wanted else f"{url}: HTTP {status}"
 
 
@@ -118,5 +119,5 @@ def _probe_tcp(address: str) -> str | None:
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS):
             return None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f"{address}: {error}"

@@ -30,8 +30,8 @@ class Entry:
     snapshots: tuple[Snapshot, ...]
     running: bool
     enabled: bool
-    #: whether the run that wrote it is another one, which died
-    inherited: bool = False
+    #: whether what ran has felt anything of the change
+    disturbed: bool = False
 
     def content_of(self, path: str) -> bytes | None:
         """What a file held; None when it was not there or is not part of the change."""
@@ -62,15 +62,24 @@ class Journal:
                 found = json.load(stream)
         except FileNotFoundError:
             return None
-        return Entry(tuple(_decoded(s) for s in found["snapshots"]), found["running"], found["enabled"], inherited=True)
+        return Entry(tuple(_decoded(s) for s in found["snapshots"]), found["running"], found["enabled"], found["disturbed"])
 
     def begin(self, paths: Sequence[str], running: bool, enabled: bool) -> Entry:
         """Write down what the paths are now. What an earlier journal says of a path is older, known to be good, and kept."""
         entry = self.read() or Entry((), running, enabled)
         known = {snapshot.path for snapshot in entry.snapshots}
         added = tuple(Snapshot.take(path) for path in paths if path not in known)
-        entry = replace(entry, snapshots=entry.snapshots + added)
-        text = json.dumps({"snapshots": [_encoded(s) for s in entry.snapshots], "running": entry.running, "enabled": entry.enabled})
+        return self._write(replace(entry, snapshots=entry.snapshots + added))
+
+    def disturb(self) -> None:
+        """Write down that what runs is about to feel the change."""
+        entry = self.read()
+        if entry is not None and not entry.disturbed:
+            self._write(replace(entry, disturbed=True))
+
+    def _write(self, entry: Entry) -> Entry:
+        parts = {"running": entry.running, "enabled": entry.enabled, "disturbed": entry.disturbed}
+        text = json.dumps({"snapshots": [_encoded(s) for s in entry.snapshots], **parts})
         write_atomically(self._path, text.encode(), 0o600, os.geteuid(), os.getegid())
         return entry
 

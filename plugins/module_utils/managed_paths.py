@@ -59,7 +59,7 @@ class Ownership:
 
     def difference(self, path: str) -> str | None:
         """What differs on disk (``owner``, ``mode``), or None. The path must exist."""
-        found = os.lstat(path)
+        found = os.stat(path)
         if stat.S_IMODE(found.st_mode) != int(self.mode, 8):
             return "mode"
         try:
@@ -84,10 +84,15 @@ class Snapshot:
     gid: int = 0
     mode: int = 0
     link: str | None = None
+    #: a directory, of which only owner and mode are remembered
+    directory: bool = False
 
     @classmethod
     def take(cls, path: str) -> Snapshot:
-        """Read a file or symbolic link as it is now."""
+        """Read a file, symbolic link or directory as it is now."""
+        if os.path.isdir(path) and not os.path.islink(path):
+            found = os.stat(path)
+            return cls(path, None, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), directory=True)
         if os.path.islink(path):
             return cls(path, None, link=os.readlink(path))
         if not os.path.exists(path):
@@ -99,11 +104,14 @@ class Snapshot:
     @property
     def was_missing(self) -> bool:
         """Whether nothing was there."""
-        return self.content is None and self.link is None
+        return self.content is None and self.link is None and not self.directory
 
     def put_back(self) -> None:
         """Make the path what it was."""
-        if self.link is not None:
+        if self.directory:
+            os.chown(self.path, self.uid, self.gid)
+            os.chmod(self.path, self.mode)
+        elif self.link is not None:
             switch_link(self.path, self.link)
         elif self.content is None:
             with contextlib.suppress(FileNotFoundError):
@@ -175,7 +183,7 @@ def variables_changed(before: bytes, after: bytes) -> str | None:
     """Which variables two environment files differ in, by name only; None when they do not differ."""
 
     def parsed(text: bytes) -> dict[str, str]:
-        return dict(line.split("=", 1) for line in text.decode("utf-8", "replace").splitlines() if "=" in line)
+        return dict(line.split("=", 1) for line in text.decode("utf-8", "replace").split("\n") if "=" in line)
 
     old, new = parsed(before), parsed(after)
     told = [f"{name} changed" for name in sorted(set(old) & set(new)) if old[name] != new[name]]
@@ -230,7 +238,9 @@ class ManagedFile:
     def diff(self) -> dict[str, str]:
         """The entry for ``--diff``; of a secret only that it differs."""
         found = _read(self.before or self.path)
-        before = "" if found is None else HIDDEN if self.secret else found.decode("utf-8", "replace")
+        # Also what only its owner may read: it was a secret when it was written.
+        hidden = self.secret or (found is not None and not os.stat(self.before or self.path).st_mode & 0o077)
+        before = "" if found is None else HIDDEN if hidden else found.decode("utf-8", "replace")
         after = "(new content hidden)\n" if self.secret else self.content.decode("utf-8", "replace")
         return {"before_header": self.shown, "after_header": self.shown, "before": before, "after": after}
 
@@ -293,16 +303,22 @@ def remove_tree(path: str) -> None:
             os.unlink(path)
 
 
-def prune_directories(directory: str, keep: int, in_use: str) -> list[str]:
+def prune_directories(directory: str, keep: int, in_use: str, own_link: str = "") -> list[str]:
     """Directories that are beyond the number to keep: the newest stay, and what is in use stays whatever its age.
 
-    :param keep: how many stay, the one in use included.
+    What a link beside the directory points at is in use as well; hidden directories are somebody's work under way and do not count.
+
+    :param own_link: the link that is about to point at what is in use; where it points now does not count.
+
+    :param keep: how many stay, those in use included.
     """
     if not os.path.isdir(directory):
         return []
-    found = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
-    others = sorted((path for path in found if path != in_use), key=lambda path: (os.stat(path).st_mtime, path), reverse=True)
-    return others[keep - 1 if in_use in found else keep :]
+    links = [entry.path for entry in os.scandir(os.path.dirname(directory)) if entry.is_symlink() and entry.path != own_link]
+    used = {in_use, *(os.path.join(os.path.dirname(link), os.readlink(link)) for link in links)}
+    found = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+    others = sorted((path for path in found if path not in used), key=lambda path: (os.stat(path).st_mtime, path), reverse=True)
+    return others[max(keep - len(used & set(found)), 0) :]
 
 
 def file_from_parameters(path: str, given: dict[str, Any], owner: str, group: str, name: str = "", before: str = "") -> ManagedFile:

@@ -106,7 +106,7 @@ class NativeBackend(Backend):
         )
 
     def _unit_files(self, mark: str, health: Health | None) -> list[ManagedFile]:
-        record = UnitRecord(mark, health=health.as_text() if health else "")
+        record = UnitRecord(mark, health=health.as_text() if health else "", paths=tuple(self._own_paths()))
         end = "\n" + render({unit_record.SECTION: record.section()}, header="")
         name = f"{self._name}.service"
         path = f"{UNIT_DIRECTORY}/{name}.d/private-llm.conf" if self._is_packaged else f"{UNIT_DIRECTORY}/{name}"
@@ -131,6 +131,10 @@ class NativeBackend(Backend):
             )
         return files
 
+    def _own_paths(self) -> list[str]:
+        """Files and links that the definition consists of, apart from units."""
+        return [file.path for file in self._files()] + [link["path"] for link in self._given["links"]]
+
     def _helpers(self) -> list[ManagedFile]:
         if self._given["drain"] is None:
             return []
@@ -151,16 +155,19 @@ class NativeBackend(Backend):
         links = tuple(ManagedLink(link["path"], link["target"]) for link in given["links"])
         mark = fingerprint([self._unit(""), self._socket(), [f.identity() for f in files], [vars(link) for link in links]])
         health = Health.from_parameters(given["health"])
+        unit_files = self._unit_files(mark, health)
+        before = unit_record.read(unit_files[0].path).paths
         return Service(
             unit=f"{self._name}.{'socket' if self._is_socket else 'service'}",
             fingerprint=mark,
             files=(*files, *self._helpers()),
-            unit_files=tuple(self._unit_files(mark, health)),
+            unit_files=tuple(unit_files),
+            removals=tuple(path for path in before if path not in self._own_paths()),
             directories=tuple(self._directories()),
             links=links,
             health=health,
             companions=(f"{self._name}.service",) if self._is_socket else (),
-            owned_directories=(self._home,) if given["secret_environment"] else (),
+            owned_directories=(self._home,),
             data_directories=tuple(d["path"] for d in given["directories"]),
         )
 
@@ -183,7 +190,7 @@ class NativeBackend(Backend):
         if failed:
             return ()
         links = [link for link in self._given["links"] if link["keep"]]
-        return [path for link in links for path in prune_directories(os.path.dirname(link["target"]), link["keep"], in_use=link["target"])]
+        return [path for link in links for path in prune_directories(os.path.dirname(link["target"]), link["keep"], link["target"], link["path"])]
 
     def log_lines(self) -> Sequence[str]:
         _status, output, _error = self._run(

@@ -16,6 +16,7 @@ DIRECTIVE = re.compile(r"[A-Z][A-Za-z0-9]+")
 STREAM = re.compile(r"\[?(?P<host>[0-9A-Fa-f.:]+?)\]?:(?P<port>[0-9]+)")
 # What the module writes itself; given twice it would mean something else, or undo a promise.
 OWN_DIRECTIVES = frozenset("ExecStart ExecStartPre ExecStop Environment EnvironmentFile Type User Group TimeoutStopSec".split())
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 RELEASES = "releases"
 Check = Callable[[Mapping[str, Any]], Iterator[str]]
 
@@ -26,7 +27,7 @@ def problems(given: Mapping[str, Any]) -> list[str]:
     own: tuple[Check, ...] = (_program, _places, _links, _directives, _sockets, _drain)
     if given["state"] == "absent":
         # Only what is taken away has to be right; a program that is not wanted any more need not be described.
-        shared, own = (checks.name,), (_places,)
+        shared, own = (checks.name, checks.files), (_places, _links)
     return [sentence for check in (*shared, *own) for sentence in check(given)]
 
 
@@ -39,8 +40,11 @@ def _program(given: Mapping[str, Any]) -> Iterator[str]:
         yield "exec_start is empty; give the program and its arguments"
     else:
         yield from checks.path(given["exec_start"][0], "the program of exec_start")
-    if any("\n" in word for word in given["exec_start"]):
+    if any(end in word for word in given["exec_start"] for end in checks.LINE_ENDS):
         yield "exec_start holds a line break"
+    for kind in ("user", "group"):
+        if given[kind] and not USER.fullmatch(given[kind]):
+            yield f"{kind} '{given[kind]}' is no name of one"
 
 
 def _places(given: Mapping[str, Any]) -> Iterator[str]:

@@ -10,13 +10,13 @@ for the case that the run which finishes the work finds that it cannot be finish
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,12 +33,14 @@ from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths
     discard_temporary,
     remove_tree,
 )
-from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner, Systemd, UnitStatus
+from ansible_collections.private_llm.platform.plugins.module_utils.systemd import HEADER, CommandFailed, Runner, Systemd, UnitStatus
 
 FINGERPRINT_LENGTH = 32
 STARTS_BEFORE_GIVING_UP = 5
 # How long a service without a health check is watched after it was put back; starting over again every few seconds shows within it.
 SECONDS_TO_SETTLE = 30
+# The same after a change: longer than the two seconds that systemd waits before it starts a unit again.
+SECONDS_TO_WATCH = 4
 # What of a plan makes a restart necessary, in the words of its actions.
 DEFINING_KINDS = ("image", "file", "link", "environment", "secret_environment", "unit")
 
@@ -63,6 +65,8 @@ class Service:
     health: Health | None = None
     #: differences to what is there that no path of the new definition shows, such as a file that is wanted no longer
     changes: tuple[str, ...] = ()
+    #: files and links of the definition before that are wanted no longer
+    removals: tuple[str, ...] = ()
     #: units that a stop has to reach too (a socket's service)
     companions: tuple[str, ...] = ()
     #: directories removed with the service
@@ -76,11 +80,16 @@ class Service:
         return (*self.files, *self.unit_files)
 
     @property
-    def owned_paths(self) -> list[str]:
-        """What goes when the service goes; what lies in a directory that goes is not named."""
-        paths = [f.path for f in self.all_files if f.restarts] + [link.path for link in self.links]
+    def owned_files(self) -> list[str]:
+        """Files and links that go when the service goes, apart from those in a directory that goes."""
+        paths = [f.path for f in self.all_files if f.restarts] + [link.path for link in self.links] + list(self.removals)
         inside = tuple(f"{directory}/" for directory in self.owned_directories)
-        return [path for path in paths if not path.startswith(inside)] + list(self.owned_directories)
+        return [path for path in paths if not path.startswith(inside)]
+
+    @property
+    def own_unit_path(self) -> str | None:
+        """Where the unit is that is started; None for one that a package ships."""
+        return next((file.path for file in self.unit_files if os.path.basename(file.path) == self.unit), None)
 
 
 class Backend(ABC):
@@ -149,6 +158,7 @@ class Plan:
     files: list[ManagedFile] = field(default_factory=list)
     directories: list[ManagedDirectory] = field(default_factory=list)
     links: list[ManagedLink] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
     #: actions of preparations, which a plan that is made anew afterwards does not show any more
     preparations: list[str] = field(default_factory=list)
     jobs: bool = False
@@ -179,10 +189,8 @@ class Transaction:
         self._backend = backend
         self._run = run
         self._systemd = Systemd(run)
-        #: whether what runs has felt anything of the change
-        self._disturbed = False
 
-    def alone(self) -> AbstractContextManager[None]:
+    def alone(self) -> contextlib.AbstractContextManager[None]:
         """Keeps a second run at the same service waiting until this one is done."""
         return Journal(self._backend.wanted().unit).lock()
 
@@ -194,14 +202,14 @@ class Transaction:
         :raises ServiceFailed: when something of this host keeps the service from starting.
         """
         service = self._backend.wanted()
-        self._refuse(service, self._backend.refusals())
+        status = self._systemd.status(service.unit)
+        self._refuse(service, [*self._strangers_unit(service, status), *self._backend.refusals()])
         plan = Plan(preparations=[f"{kind}: {what} (missing)" for kind, what in self._backend.preparations()])
         plan.actions += [*plan.preparations, *service.changes]
         self._plan_paths(service, plan)
         jobs = self._backend.due_jobs()
         plan.jobs = bool(jobs)
         plan.actions += jobs
-        status = self._systemd.status(service.unit)
         if not status.is_enabled:
             plan.enable = True
             plan.actions.append(f"enable: {service.unit} (not started at boot)")
@@ -219,6 +227,22 @@ class Transaction:
     def _refuse(service: Service, sentences: Sequence[str]) -> None:
         if sentences:
             raise ServiceFailed(f"{service.unit} was not touched: {' '.join(sentences)}")
+
+    @staticmethod
+    def _strangers_unit(service: Service, status: UnitStatus) -> list[str]:
+        """A unit of this name that is somebody else's must not be overwritten, stopped or removed."""
+        own = service.own_unit_path
+        if own is None or status.load in ("not-found", ""):
+            return []
+        remedy = "give this service another name, or remove that unit first"
+        if status.fragment and status.fragment != own:
+            return [f"There is a unit {service.unit} at {status.fragment}, which this collection did not write; {remedy}."]
+        try:
+            with open(own, encoding="utf-8", errors="replace") as stream:
+                written_here = stream.read().startswith(HEADER)
+        except FileNotFoundError:
+            return []
+        return [] if written_here else [f"{own} was not written by this collection; {remedy}."]
 
     @staticmethod
     def _plan_paths(service: Service, plan: Plan) -> None:
@@ -241,13 +265,15 @@ class Transaction:
             if why:
                 plan.links.append(link)
                 plan.actions.append(f"link: {link.path} ({why})")
+        plan.removals = [path for path in service.removals if os.path.lexists(path)]
+        plan.actions += [f"file: {path} (removed)" for path in plan.removals]
 
     def _restart_reason(self, service: Service, status: UnitStatus, plan: Plan) -> str | None:
         if not status.is_active:
             return "not running"
         running = self._backend.running_fingerprint(status)
         if running is None:
-            return "what runs was not started by this collection"
+            return "what runs carries no mark of this collection"
         if running != service.fingerprint:
             kinds = plan.changed_kinds
             return f"changed: {', '.join(kinds)}" if kinds else "what runs differs from what is wanted"
@@ -260,13 +286,20 @@ class Transaction:
         service = self._backend.wanted()
         plan = Plan()
         status = self._systemd.status(service.unit)
-        if status.is_active or status.active == "failed":
-            plan.actions.append(f"stop: {service.unit} (running)")
+        self._refuse(service, self._strangers_unit(service, status))
+        for unit in (service.unit, *service.companions):
+            found = self._systemd.status(unit)
+            if found.is_active or found.active == "failed":
+                plan.actions.append(f"stop: {unit} ({'failed' if found.active == 'failed' else 'running'})")
         if status.is_enabled:
             plan.actions.append(f"disable: {service.unit} (started at boot)")
         if absent:
-            plan.actions += [f"remove: {path} (present)" for path in service.owned_paths if os.path.lexists(path)]
+            plan.actions += [f"remove: {path} (present)" for path in [*service.owned_files, *service.owned_directories] if os.path.lexists(path)]
+        if Journal(service.unit).read() is not None:
+            plan.actions.append(f"finish: {service.unit} (an earlier run was interrupted)")
         if purge:
+            links = [path for path in service.data_directories if os.path.islink(path)]
+            self._refuse(service, [f"{path} is a link; remove the data that it points at yourself." for path in links])
             plan.actions += [f"remove: {path} (data)" for path in service.data_directories if os.path.lexists(path)]
             plan.actions += [f"remove: {what}" for what in self._backend.superfluous()]
         return plan
@@ -288,7 +321,9 @@ class Transaction:
             self._verify_unchanged(service)
             return plan
         status = self._systemd.status(service.unit)
-        paths = [f.path for f in plan.files] + [link.path for link in plan.links]
+        # Of directories that are there, owner and mode; one that is made stays.
+        paths = [f.path for f in plan.files] + [link.path for link in plan.links] + plan.removals
+        paths += [d.path for d in plan.directories if os.path.isdir(d.path)]
         journal = Journal(service.unit)
         try:
             entry = journal.begin(paths, status.is_active, status.is_enabled)
@@ -298,10 +333,11 @@ class Transaction:
             self._stage(service, plan)
             if plan.jobs:
                 self._backend.run_jobs()
-            self._commit(service, plan)
-            self._verify(service)
-        except (CommandFailed, ServiceFailed, OSError) as error:  # OSError: a disk that is full, a path that is a directory
-            raise ServiceFailed(self._go_back(service, entry, str(error))) from error
+            self._commit(service, plan, journal)
+            self._verify(service, restarted=plan.restart)
+        except Exception as error:
+            # Whatever it was, what ran before has to run again.
+            raise ServiceFailed(self._go_back(service, entry, str(error) or type(error).__name__)) from error
         self._forget(journal, entry)
         self._tidy(failed=False)
         return plan
@@ -320,13 +356,16 @@ class Transaction:
         """Write everything but the unit."""
         try:
             for directory in plan.directories:
-                directory.apply()
+                if not os.path.isdir(directory.path):
+                    directory.apply()
             for file in plan.files:
                 if file in service.files:
                     self._write(file)
             for link in plan.links:
                 os.makedirs(os.path.dirname(link.path), mode=0o755, exist_ok=True)
                 link.apply()
+            for path in plan.removals:
+                os.unlink(path)
         except UnknownOwner as error:
             raise CommandFailed(f"cannot set an owner: {error}; create that user first") from error
 
@@ -335,8 +374,11 @@ class Transaction:
         os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
         file.apply()
 
-    def _commit(self, service: Service, plan: Plan) -> None:
+    def _commit(self, service: Service, plan: Plan, journal: Journal) -> None:
         """Write the unit and start it."""
+        for directory in plan.directories:
+            # What is there is used by the program that runs: changed at the last moment, and told by the journal.
+            directory.apply()
         for file in plan.files:
             if file in service.unit_files:
                 self._write(file)
@@ -345,14 +387,29 @@ class Transaction:
         if plan.enable:
             self._systemd.enable(service.unit)
         if plan.restart:
-            self._disturbed = True
+            journal.disturb()
             self._systemd.restart(service.unit, service.companions)
 
-    def _verify(self, service: Service) -> None:
+    def _verify(self, service: Service, restarted: bool = False) -> None:
         first = self._systemd.status(service.unit).restarts
-        answer = self._not_active(service.unit) if service.health is None else self._answer(service.unit, service.health, first)
+        if service.health is not None:
+            answer = self._answer(service.unit, service.health, first)
+        elif restarted and not service.companions:
+            answer = self._stays_up(service.unit, first, SECONDS_TO_WATCH)
+        else:
+            answer = self._not_active(service.unit)
         if answer is not None:
             raise ServiceFailed(answer)
+
+    def _stays_up(self, unit: str, first: int, seconds: float) -> str | None:
+        """Watch a unit that has no health check: one that ends at once is up for a moment too."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._systemd.status(unit).active != "failed":
+            time.sleep(0.5)
+        status = self._systemd.status(unit)
+        if status.restarts > first:
+            return f"the unit ended and was started again {status.restarts - first} times"
+        return None if status.active == "active" else f"the unit is {status.active}"
 
     def _answer(self, unit: str, health: Health, first: int) -> str | None:
         """Wait for health. Whatever answers must be this unit, not a stranger on its port."""
@@ -382,34 +439,39 @@ class Transaction:
 
     def _go_back(self, service: Service, entry: Entry, why: str) -> str:
         lines = list(self._backend.log_lines())
+        # As it is on disk: only there it says whether what ran has felt anything.
+        entry = Journal(service.unit).read() or entry
         try:
             outcome = self._put_back(service, entry)
-        except (CommandFailed, OSError) as error:
-            outcome = f"The way back failed too: {error}; run again once that is mended, the way back is kept"
+        except Exception as error:
+            outcome = f"The way back failed too: {error or type(error).__name__}; run again once that is mended, the way back is kept"
         else:
             self._forget(Journal(service.unit), entry)
         return self._explained(service, why, outcome, lines)
 
     def _put_back(self, service: Service, entry: Entry) -> str:
         """Make files and unit what they were, and let the service run if it ran. Returns how that went, as a sentence."""
-        unit_is_new = any(s.was_missing and os.path.basename(s.path) == service.unit for s in entry.snapshots)
-        disturbed = self._disturbed or entry.inherited
-        if unit_is_new or disturbed:
-            # By its own unit, which knows how long this program may take; the one before may be more patient.
+        unit_is_new = any(s.was_missing and s.path == service.own_unit_path for s in entry.snapshots)
+        if unit_is_new or (entry.disturbed and not entry.running):
+            # By its own unit, as long as that is there.
             self._stop(service)
         if not entry.enabled and self._systemd.status(service.unit).is_enabled:
             self._systemd.disable(service.unit)
         self._put_back_paths(entry)
-        self._systemd.reload()
         if unit_is_new:
+            self._systemd.reload()
             self._remove_owned(service)
-            return "Nothing of it was left behind"
-        self._tidy(failed=True)
-        if not disturbed:
+            return "Its unit and files were taken away again"
+        if not entry.disturbed:
+            self._systemd.reload()
+            self._tidy(failed=True)
             return "What was there before was put back; what runs was not touched"
         if not entry.running:
+            self._systemd.reload()
+            self._tidy(failed=True)
             return "What was there before was put back; it did not run before and does not now"
-        self._systemd.restart(service.unit)
+        self._systemd.replace(service.unit, service.companions)
+        self._tidy(failed=True)
         answer = self._settled(service, entry)
         return "What was there before was put back and runs again" if answer is None else f"What was there before was put back, but {answer}"
 
@@ -436,14 +498,7 @@ class Transaction:
             health = next(filter(None, (Health.from_text(unit_record.parse((t or b"").decode()).health) for t in texts)), None)
         if health is not None:
             return self._answer(service.unit, health, first)
-        deadline = time.monotonic() + SECONDS_TO_SETTLE
-        while True:
-            status = self._systemd.status(service.unit)
-            if status.active == "active" and time.monotonic() >= deadline:
-                return None
-            if status.active == "failed" or status.restarts - first >= STARTS_BEFORE_GIVING_UP or time.monotonic() >= deadline:
-                return f"its unit is {status.active} after {status.restarts - first} further starts"
-            time.sleep(1)
+        return self._stays_up(service.unit, first, SECONDS_TO_SETTLE)
 
     def _explained(self, service: Service, why: str, outcome: str, lines: Sequence[str]) -> str:
         log = "\n".join(lines) or "(it logged nothing)"
@@ -460,19 +515,23 @@ class Transaction:
     def apply_stopped(self, absent: bool, purge: bool = False) -> None:
         """Stop and disable the service; if absent, remove its files; with purge, its data too."""
         service = self._backend.wanted()
+        journal = Journal(service.unit)
+        entry = journal.read()
+        if entry is not None:
+            # First: no later run may go back to a service that is not wanted any more.
+            self._forget(journal, entry)
         self._stop(service)
         if self._systemd.status(service.unit).is_enabled:
             self._systemd.disable(service.unit)
         if absent:
-            for path in [*service.owned_paths, *(service.data_directories if purge else ())]:
+            for path in service.owned_files:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            for path in [*service.owned_directories, *(service.data_directories if purge else ())]:
                 remove_tree(path)
             self._systemd.reload()
         if purge:
             self._backend.purge()
-        journal = Journal(service.unit)
-        entry = journal.read()
-        if entry is not None:
-            self._forget(journal, entry)
 
 
 def carry_out(transaction: Transaction, state: str, check_mode: bool, purge: bool = False) -> Plan:

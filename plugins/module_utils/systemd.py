@@ -14,6 +14,9 @@ from typing import Any, Callable
 UNIT_DIRECTORY = "/etc/systemd/system"
 HEADER = "# Written by private_llm.platform; changes made here are undone by the next run.\n"
 
+# Runs a script as a unit of its own, which goes on when whoever asked for it is gone.
+BY_ITSELF = ("systemd-run", "--wait", "--collect", "--quiet", "--pipe", "/bin/sh", "-c")
+
 Runner = Callable[[Sequence[str]], tuple[int, str, str]]
 Section = dict[str, Any]
 
@@ -68,6 +71,8 @@ def render(sections: Mapping[str, Mapping[str, str | Sequence[str] | bool | int]
             values = value if isinstance(value, (list, tuple)) else [value]
             for item in values:
                 text = {True: "yes", False: "no"}[item] if isinstance(item, bool) else str(item)
+                if any(c in text for c in "\n\r\0"):
+                    raise CommandFailed(f"{name} of the unit would hold a line break, which ends a directive")
                 lines.append(f"{name}={text}\n")
         lines.append("\n")
     return "".join(lines).rstrip("\n") + "\n"
@@ -88,6 +93,8 @@ class UnitStatus:
     main_pid: int
     needs_reload: bool
     restarts: int
+    #: the file that the unit was read from
+    fragment: str = ""
 
     @property
     def is_active(self) -> bool:
@@ -108,7 +115,7 @@ class Systemd:
 
     def status(self, unit: str) -> UnitStatus:
         """Read a unit's state; a unit that does not exist is simply inactive."""
-        names = ("LoadState", "ActiveState", "UnitFileState", "MainPID", "NeedDaemonReload", "NRestarts")
+        names = ("LoadState", "ActiveState", "UnitFileState", "MainPID", "NeedDaemonReload", "NRestarts", "FragmentPath")
         _status, output, _error = self._run(["systemctl", "show", unit, "--property", ",".join(names)])
         found = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
         return UnitStatus(
@@ -118,6 +125,7 @@ class Systemd:
             main_pid=int(found.get("MainPID") or 0),
             needs_reload=found.get("NeedDaemonReload") == "yes",
             restarts=int(found.get("NRestarts") or 0),
+            fragment=found.get("FragmentPath", ""),
         )
 
     def reload(self) -> None:
@@ -143,10 +151,13 @@ class Systemd:
         if running:
             # By systemd itself, so that nobody can die between the two halves.
             script = f"systemctl stop {' '.join([unit, *running])} && exec systemctl start {unit}"
-            command = ["systemd-run", "--wait", "--collect", "--quiet", "--pipe", "/bin/sh", "-c", script]
+            self._started(self._run([*BY_ITSELF, script]))
         else:
-            command = ["systemctl", "restart", unit]
-        status, _output, error = self._run(command)
+            self._started(self._run(["systemctl", "restart", unit]))
+
+    @staticmethod
+    def _started(outcome: tuple[int, str, str]) -> None:
+        status, _output, error = outcome
         if status != 0:
             # The rest of what systemctl says is where to look, which is told with the log.
             raise CommandFailed(f"it does not start: {(error.strip() or f'exit status {status}').splitlines()[0].rstrip('.')}")
@@ -154,3 +165,15 @@ class Systemd:
     def stop(self, unit: str) -> None:
         """Stop the unit and wait for its end."""
         must(self._run, ["systemctl", "stop", unit])
+        # A program that ended badly when it was told to would be remembered as failed, even without a unit.
+        self._run(["systemctl", "reset-failed", unit])
+
+    def replace(self, unit: str, companions: Sequence[str] = ()) -> None:
+        """Stop what runs by the unit that systemd knows, read the units again and start: one piece of work of systemd's own.
+
+        Nobody can die between its parts, and the program that goes is stopped as its own unit says.
+
+        :raises CommandFailed: when it does not start.
+        """
+        script = f"systemctl stop {' '.join([unit, *companions])}; systemctl reset-failed {unit}; systemctl daemon-reload && exec systemctl start {unit}"
+        self._started(self._run([*BY_ITSELF, script]))

@@ -23,11 +23,13 @@ class UnitRecord:
     exact_image: str = ""
     health: str = ""
     publish: tuple[str, ...] = ()
+    #: files and links of a native service, so that one that is wanted no longer is known
+    paths: tuple[str, ...] = ()
 
     def section(self) -> Section:
         """The section's directives; what is empty is left out."""
         found: Section = {"Fingerprint": self.fingerprint, "Image": self.image, "ExactImage": self.exact_image, "Health": self.health}
-        return {**{name: value for name, value in found.items() if value}, "Publish": list(self.publish)}
+        return {**{name: value for name, value in found.items() if value}, "Publish": list(self.publish), "Path": list(self.paths)}
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -45,6 +47,7 @@ def parse(text: str) -> UnitRecord:
         exact_image=found.get("ExactImage", ""),
         health=found.get("Health", ""),
         publish=tuple(value for name, value in lines if name == "Publish"),
+        paths=tuple(value for name, value in lines if name == "Path"),
     )
 
 

@@ -37,7 +37,7 @@ options:
   image:
     description:
       - Image to run, with registry and tag or digest. Required for O(state=started).
-      - What is on the host under this name is taken; it is fetched when nothing is. What runs is always named by its digest.
+      - What is on the host under this name is taken; it is fetched when nothing is. The unit names it by digest, or by its ID where no registry gave one.
     type: str
   command:
     description: Arguments that replace the image's own command.
@@ -72,7 +72,7 @@ options:
         description: Group of the directory.
         type: str
       mode:
-        description: Octal mode of the directory; without it the path is taken as it is and has to exist.
+        description: Four octal digits in quotes, the mode of the directory; without it the path is taken as it is and has to exist.
         type: str
   networks:
     description: Bridge networks of the container, made when missing. Without any it has no network at all.
@@ -249,7 +249,7 @@ RETURN = r"""
 actions:
   description:
     - What was done (or, in check mode, would be done), each as C(KIND) C(:) what, and why in brackets.
-    - Kinds are C(image), C(network), C(directory), C(file), C(environment), C(secret_environment), C(unit), C(job), C(enable), C(restart), C(finish),
+    - Kinds are C(image), C(network), C(directory), C(file), C(environment), C(secret_environment), C(unit), C(job), C(enable), C(restart), C(finish), C(tidy),
       C(stop), C(disable) and C(remove).
   returned: success
   type: list

@@ -49,7 +49,7 @@ options:
     description: Group that the program runs as.
     type: str
   directories:
-    description: Directories that the program needs. They are made when missing and never removed.
+    description: Directories that the program needs. They are made when missing, and removed by O(purge) only.
     type: list
     elements: dict
     default: []
@@ -67,7 +67,7 @@ options:
         type: str
         default: root
       mode:
-        description: Octal mode.
+        description: Four octal digits in quotes, the mode.
         type: str
         default: "0755"
   links:
@@ -90,7 +90,7 @@ options:
           - They have to be in a directory called C(releases).
         type: int
   unit_options:
-    description: Further directives of the unit's C([Unit]) section; a value may be a list.
+    description: Further directives of the unit's C([Unit]) section; a value may be a list, and one given here wins over the module's own.
     type: dict
     default: {}
   service_options:
@@ -156,7 +156,7 @@ RETURN = r"""
 actions:
   description:
     - What was done (or, in check mode, would be done), each as C(KIND) C(:) what, and why in brackets.
-    - Kinds are C(directory), C(file), C(secret_environment), C(link), C(unit), C(enable), C(restart), C(finish), C(stop), C(disable) and C(remove).
+    - Kinds are C(directory), C(file), C(secret_environment), C(link), C(unit), C(enable), C(restart), C(finish), C(tidy), C(stop), C(disable) and C(remove).
   returned: success
   type: list
   elements: str

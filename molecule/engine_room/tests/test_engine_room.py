@@ -192,8 +192,12 @@ def test_each_line_of_the_program_is_in_the_journal_once_and_carries_the_labels(
 
 
 def test_secrets_are_in_nothing_that_a_run_prints(host):
-    output = attempt(check=True, options=["-vvv", "--diff"], memory="300m", secret_environment={"ROOM_TOKEN": "canary-of-the-environment", "MORE": "x"})
-    assert "new content hidden" in output and not [secret for secret in SECRETS if secret in output]
+    change = {"memory": "300m", "secret_environment": {"ROOM_TOKEN": "canary-of-the-environment", "MORE": "x"}}
+    aloud = ["-vvv", "--diff"]
+    outputs = [attempt(check=True, options=aloud, **change), attempt(options=aloud, **change), attempt(options=aloud, **change, entrypoint="/bin/false")]
+    run()
+    assert all("new content hidden" in output for output in outputs[:2]) and "put back and runs again" in outputs[2]
+    assert not [secret for secret in SECRETS for output in outputs if secret in output]
 
 
 def test_secrets_are_out_of_reach_for_everybody_else(host):
@@ -216,12 +220,19 @@ def test_only_who_is_root_can_ask_the_engine(host):
 
 # -- faults -----------------------------------------------------------------------------------------------------------------------
 
+DROP_IN = "/etc/systemd/system/docker.service.d"
+FAIL_ONCE = (
+    f"mkdir -p {DROP_IN}; rm -f /run/tried; echo '[Service]\nExecStartPre=/bin/sh -c \"test -e /run/tried || {{ touch /run/tried; exit 1; }}\"'"
+    f" > {DROP_IN}/fail-once.conf; systemctl daemon-reload;"
+)
 FAULTS = {
     "program killed": ("kill -9 $(docker inspect -f '{{.State.Pid}}' room)", 30),
     "container killed": ("docker kill room", 30),
     "container removed": ("docker rm -f room", 30),
     "client killed": ("kill -9 $(systemctl show room --property MainPID --value)", 30),
     "engine restarted": ("systemctl restart docker", 45),
+    "engine stopped and started": ("systemctl stop docker docker.socket; systemctl start docker", 45),
+    "engine that needs a second try": (f"{FAIL_ONCE} systemctl restart docker; rm -r {DROP_IN}; systemctl daemon-reload", 45),
     "engine killed": ("kill -9 $(systemctl show docker --property MainPID --value)", 45),
     "containerd killed": ("kill -9 $(pidof containerd)", 45),
 }
@@ -230,7 +241,7 @@ FAULTS = {
 @pytest.mark.parametrize(("fault", "seconds"), FAULTS.values(), ids=FAULTS)
 def test_it_comes_back_from(host, fault, seconds):
     before = started(host)
-    host.check_output(fault)
+    host.run(fault)
     # Not all faults end the program (containerd's death need not), so an unchanged one may stay.
     wait_until(lambda: is_ready(host) and ("containerd" in fault or started(host) not in ("", before)), seconds, "coming back")
 
@@ -275,6 +286,7 @@ SOON_THERE = {"http": "http://127.0.0.1:5433/", "timeout": 5}
 BROKEN = {
     "a setting it refuses": ({"command": ["postgres", "-c", "max_connections=banana"]}, "invalid value for parameter"),
     "a program that ends at once": ({"entrypoint": "/bin/false"}, "the unit ended and was started again"),
+    "a program that ends at once and has no health check": ({"entrypoint": "/bin/false", "health": None}, "the unit"),
     "a program that is not there": ({"entrypoint": "/no/such/program"}, "/no/such/program"),
     "a program that never gets ready": ({"command": ["sleep", "infinity"], "stop_timeout": 1, "health": SOON_READY}, "not healthy after 5 s"),
     "an endpoint that hangs": (
@@ -393,13 +405,14 @@ CASES = [(when, name, pattern) for name, pattern in STEPS.items() for when in ("
 
 @pytest.mark.parametrize(("number", "when", "pattern"), [(n, w, p) for n, (w, _n, p) in enumerate(CASES)], ids=[f"{w} {n}" for w, n, _p in CASES])
 def test_a_run_that_is_killed_leaves_the_service_up_and_is_finished_by_the_next(host, trap, left, number, when, pattern):
+    ran = jobs_run(host)
     trap(when, pattern)
     output = attempt(**a_change(number))
     assert not host.file("/run/trap").exists and '"actions"' not in output, f"the run was not killed: {output}"
     wait_until_ready(host, 30)
     second = run(**a_change(number))
     assert not second["failed"] and second["changed"], second
-    assert memory(host) == 300 + number and is_ready(host)
+    assert memory(host) == 300 + number and is_ready(host) and jobs_run(host) == ran + 1
     left.update(a_change(number))
 
 

@@ -34,6 +34,8 @@ class FakeHost:
         #: text that makes a unit die at its start
         self.poison = "banana"
         self.has_docker = True
+        #: units that lie elsewhere
+        self.fragments: dict[str, str] = {}
         #: text that makes a unit be started again and again
         self.limp = "kiwi"
         #: the command (its first words) at which the machine dies
@@ -49,10 +51,11 @@ class FakeHost:
         if words[0] == "systemctl":
             return self._systemctl(words[1:])
         if words[0] == "systemd-run":
-            stopped, started = re.fullmatch(r"systemctl stop (.*) && exec systemctl start (.*)", words[-1]).groups()
-            for unit in stopped.split():
-                self._systemctl(["stop", unit])
-            return self._start(started)
+            for part in re.split(r"; | && ", words[-1]):
+                _systemctl, verb, *units = part.removeprefix("exec ").split()
+                for unit in units or [""]:
+                    outcome = self._start(unit) if verb == "start" else self._systemctl([verb, unit])
+            return outcome
         if words[0] == "timeout" and "/usr/bin/docker" in words:
             return self._docker(words[words.index("/usr/bin/docker") + 1 :])
         if words[0] == "/usr/bin/docker":
@@ -85,7 +88,11 @@ class FakeHost:
             load = "loaded" if (self.units / unit).exists() else "not-found"
             state = "enabled" if unit in self.enabled else ""
             active = self.active.get(unit, "inactive")
-            return 0, f"LoadState={load}\nActiveState={active}\nUnitFileState={state}\nMainPID=0\nNeedDaemonReload=no\nNRestarts=0\n", ""
+            fragment = self.fragments.get(unit, str(self.units / unit) if load == "loaded" else "")
+            if fragment:
+                load = "loaded"
+            lines = [f"LoadState={load}", f"ActiveState={active}", f"UnitFileState={state}", f"FragmentPath={fragment}"]
+            return 0, "\n".join([*lines, "MainPID=0", "NeedDaemonReload=no", "NRestarts=0", ""]), ""
         if verb == "enable":
             self.enabled.add(unit)
             wants = self.units / "multi-user.target.wants"

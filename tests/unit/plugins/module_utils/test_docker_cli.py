@@ -41,10 +41,10 @@ def container(label, status, exit_code=0):
     return {"State": {"Running": status == "running", "Status": status, "ExitCode": exit_code}, "Config": {"Labels": {LABEL: label}}}
 
 
-def test_a_job_is_made_connected_started_waited_for_and_removed():
+def test_a_job_is_made_connected_started_and_waited_for():
     docker = Docker()
     end = DockerCli(docker).run_to_end(JOB, "mine", 60)
-    assert docker.did == ["create", "network", "start", "wait", "logs", "rm"]
+    assert docker.did == ["create", "network", "start", "wait", "logs"]
     assert (end.status, end.lines) == (0, ["one", "two"])
 
 
@@ -52,20 +52,38 @@ def test_a_job_is_made_connected_started_waited_for_and_removed():
 def test_a_job_that_an_interrupted_run_started_is_not_started_twice(found):
     docker = Docker(found)
     DockerCli(docker).run_to_end(JOB, "mine", 60)
-    assert docker.did == ["wait", "logs", "rm"]
+    assert docker.did == ["wait", "logs"]
 
 
 @pytest.mark.parametrize("found", [container("mine", "created"), container("mine", "exited", 1)], ids=["was never started", "had failed"])
 def test_a_job_that_did_nothing_or_failed_in_an_interrupted_run_is_started_anew(found):
     docker = Docker(found)
     DockerCli(docker).run_to_end(JOB, "mine", 60)
-    assert docker.did == ["rm", "create", "network", "start", "wait", "logs", "rm"]
+    assert docker.did == ["rm", "create", "network", "start", "wait", "logs"]
 
 
 def test_a_job_of_another_input_that_still_runs_is_let_to_its_end_first():
     docker = Docker(container("another", "running"))
     DockerCli(docker).run_to_end(JOB, "mine", 60)
     assert docker.did[:3] == ["wait", "rm", "create"]
+
+
+def test_a_container_of_that_name_that_somebody_else_made_is_neither_waited_for_nor_removed():
+    docker = Docker({"State": {"Running": True, "Status": "running", "ExitCode": 0}, "Config": {"Labels": {}}})
+    with pytest.raises(CommandFailed, match="a container called web-migrate that this collection did not make"):
+        DockerCli(docker).run_to_end(JOB, "mine", 60)
+    assert docker.did == []
+
+
+def test_an_engine_that_does_not_answer_is_no_engine_without_images():
+    with pytest.raises(CommandFailed, match="the Docker Engine does not answer"):
+        DockerCli(lambda command: (1, "[]", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.")).image_reference("web:1")
+
+
+def test_an_image_of_docker_hub_is_named_by_its_digest_too():
+    found = [{"Id": "sha256:11", "RepoDigests": ["postgres@sha256:22"]}]
+    docker = DockerCli(lambda command: (0, json.dumps(found), ""))
+    assert docker.image_reference("docker.io/library/postgres:17") == "postgres@sha256:22"
 
 
 def test_a_job_that_takes_too_long_is_stopped_and_removed_and_its_last_lines_are_told():

@@ -32,7 +32,24 @@ def test_what_was_there_comes_back_as_it_was(kept, tmp_path):
     for snapshot in entry.snapshots:
         snapshot.put_back()
     assert (file.read_bytes(), file.stat().st_mode & 0o777, os.readlink(link), missing.exists()) == (b"\x00\xff", 0o640, "somewhere", False)
-    assert entry.running and not entry.enabled and entry.inherited
+    assert entry.running and not entry.enabled and not entry.disturbed
+
+
+def test_that_a_service_has_felt_a_change_is_remembered(kept):
+    kept.begin([], running=True, enabled=True)
+    kept.disturb()
+    assert kept.begin([], running=False, enabled=False).disturbed
+
+
+def test_owner_and_mode_of_a_directory_come_back_and_what_it_holds_stays(kept, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    kept.begin([str(data)], running=True, enabled=True)
+    data.chmod(0o755)
+    (data / "new").write_text("written meanwhile")
+    for snapshot in kept.read().snapshots:
+        snapshot.put_back()
+    assert data.stat().st_mode & 0o777 == 0o700 and (data / "new").exists()
 
 
 def test_the_oldest_version_of_a_path_is_the_way_back(kept, tmp_path):

@@ -52,6 +52,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setattr(native_service, "runner", lambda module: fake.run)
     monkeypatch.setattr(service_transaction, "SECONDS_TO_SETTLE", 0)
+    monkeypatch.setattr(service_transaction, "SECONDS_TO_WATCH", 0)
     monkeypatch.setattr(managed_paths, "user_id", lambda name: os.getuid())
     monkeypatch.setattr(managed_paths, "group_id", lambda name: os.getgid())
     return fake
@@ -156,8 +157,8 @@ BAD = [
     ({"files": [{"path": "/etc/ticker/../passwd", "content": ""}]}, "must name one place below /"),
     ({"files": [{"path": "/etc/ticker/key", "secret_content": "x", "mode": "0640"}]}, "could be read by others"),
     ({"files": [{"path": "/etc/ticker/a", "content": ""}, {"path": "/etc/ticker/a", "content": ""}]}, "two files are called /etc/ticker/a"),
-    ({"directories": [{"path": "/etc"}]}, "'/etc' is shared by the whole host"),
-    ({"directories": [{"path": "/var/lib/ticker", "mode": "rwx"}]}, "three or four octal digits"),
+    ({"directories": [{"path": "/etc"}]}, "'/etc' belongs to the whole host"),
+    ({"directories": [{"path": "/var/lib/ticker", "mode": "rwx"}]}, "four octal digits"),
     ({"links": [{"path": "current", "target": "/opt/ticker/releases/1"}]}, "link 'current' must be an absolute path"),
     ({"links": [{"path": "/opt/a", "target": "/opt/a"}]}, "would point at itself"),
     ({"links": [{"path": "/opt/a", "target": "/opt/releases/1", "keep": 0}]}, "keep 0 of the link /opt/a must be at least 1"),
@@ -187,7 +188,7 @@ def test_a_description_that_cannot_work_is_refused_before_anything_changes(host,
 
 
 def test_what_is_purged_has_to_belong_to_the_service(host, run):
-    assert "shared by the whole host" in run(state="absent", purge=True, exec_start=[], directories=[{"path": "/var/lib"}])["msg"]
+    assert "belongs to the whole host" in run(state="absent", purge=True, exec_start=[], directories=[{"path": "/var/lib"}])["msg"]
 
 
 def test_a_program_is_drained_as_root_outside_of_its_sandbox_and_has_the_time_for_it(host, run, tmp_path):
@@ -242,6 +243,26 @@ def test_absent_takes_unit_and_link_away(host, run, tmp_path):
     assert not run(state="absent")["changed"]
 
 
+def test_files_links_and_secrets_that_are_wanted_no_longer_go_with_the_change_and_come_back_with_a_failure(host, release, run, tmp_path):
+    release(1)
+    there = [tmp_path / "etc" / "ticker.conf", tmp_path / "etc" / "key", tmp_path / "private-llm" / "ticker" / "secret_environment"]
+    plain = {"links": [], "secret_environment": {}}
+    assert run(**plain, exec_start=["/bin/banana"])["failed"] and all(path.exists() for path in there)
+    assert [action for action in run(**plain)["actions"] if "(removed)" in action] == [f"file: {path} (removed)" for path in [*there, tmp_path / "current"]]
+    assert not any(os.path.lexists(path) for path in [*there, tmp_path / "current"]) and not run(**plain)["changed"]
+
+
+@pytest.mark.parametrize("wrong", [{"links": [{"path": "/usr/../etc", "target": "/x"}]}, {"files": [{"path": "/etc/ticker/../passwd", "content": ""}]}])
+def test_only_paths_that_would_be_accepted_are_taken_away(host, run, wrong):
+    assert "must name one place" in run(state="absent", exec_start=[], **wrong)["msg"]
+
+
+def test_a_directory_in_the_place_of_a_link_is_not_taken_away(host, run, tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    assert run(state="absent", links=[{"path": str(precious), "target": "/opt/x"}])["failed"] and precious.exists()
+
+
 # -- runs that are killed -------------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +307,7 @@ def test_a_change_that_cannot_work_and_is_killed_at_any_step_is_taken_back_by_th
     count_changes_of_files(host, monkeypatch)
     broken = {"exec_start": ["/opt/ticker/current/banana"]}
     for step in killed_at_each_step(host, lambda: release(2, **broken)):
+        assert host.active["ticker.service"] != "inactive", step
         if power_cut:
             host.boot()
         result = release(2, **broken)
