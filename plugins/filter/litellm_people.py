@@ -83,7 +83,7 @@ def litellm_people(
     models: Any = None,
 ) -> list[dict[str, Any]]:
     users, root_secret, defaults = decrypted(users), decrypted(root_secret), decrypted(defaults or {})
-    problems = people.problems_of(users, defaults.get("budget_duration"), teams, budgets, models)
+    problems = people.default_problems(defaults, models) + people.problems_of(users, defaults.get("budget_duration"), teams, budgets, models)
     problems += ["team %s" % problem for problem in people.team_problems(teams, models)]
     problems += ["budget %s" % problem for problem in people.budget_problems(budgets)]
     if problems:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import stat
 import tempfile
@@ -22,7 +23,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils.client_config
     readme,
     root_of,
 )
-from ansible_collections.private_llm.platform.plugins.module_utils.people import NAME_PATTERN
+from ansible_collections.private_llm.platform.plugins.module_utils.people import NAME_PATTERN, moment
 
 DIRECTORY_MODE = 0o700
 # A second line of defence: should the directory ever get into version control, nothing in it is added.
@@ -47,11 +48,16 @@ class Outcome:
     after: dict[str, str] = field(default_factory=dict)
 
 
+def _has_ended(expires: Any) -> bool:
+    end = moment(expires)
+    return end is not None and end <= datetime.datetime.now(datetime.timezone.utc)
+
+
 def keys_of(person: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The keys to hand out by name; one that is about to end is not handed out any more."""
     keys: dict[str, Mapping[str, Any]] = {}
     for key in person.get("keys") or []:
-        if key.get("retiring") or not key.get("value"):
+        if key.get("retiring") or not key.get("value") or key.get("state") == "absent" or _has_ended(key.get("expires")):
             continue
         name = str(key.get("name") or (DEFAULT_KEY if not keys else key.get("alias") or ""))
         if not NAME_PATTERN.fullmatch(name):

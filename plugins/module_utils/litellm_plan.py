@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import key_hash
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Found, Key, Membership, Team, User, Wanted
+from ansible_collections.private_llm.platform.plugins.module_utils.people import moment
 
 NAMES_IN_A_WARNING = 20
 
@@ -108,7 +109,7 @@ def _compared(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 def _latest_first(row: Mapping[str, Any]) -> tuple[bool, float]:
     """The order in which keys were replaced: one that still counts as current, then the youngest."""
-    made = state.moment(row.get("created_at"))
+    made = moment(row.get("created_at"))
     return state.RETIRED_AT in state.metadata_of(row), -(made.timestamp() if made else 0.0)
 
 
@@ -253,6 +254,10 @@ class _Planner:
         if user.state == "absent":
             # The row stays: what the person has spent remains readable.
             if row is not None:
+                if row.get("user_role") not in (None, state.USER_ROLE):
+                    # A role given at the gateway could still be logged in with.
+                    role = {"user_role": state.USER_ROLE}
+                    self._change(Stage.TAKE_AWAY, "/user/update", {"user_id": user.name}, "user", user.name, user.name, role, row)
                 self._leave_all(user, row)
             for key_row in self.keys_of[user.name]:
                 # Somebody else's key that was moved here at the gateway goes back to its owner.
@@ -392,14 +397,14 @@ class _Planner:
     def _unlisted_keys(self, name: str) -> None:
         """Keys of a person that were made here and are no longer listed: an own value's predecessor may live on for a while."""
         unlisted = [row for row in self.keys_of[name] if state.is_ours(row) and str(row["token"]) not in self.keys]
-        successors = {key.name: key for key in self.wanted.keys if key.person == name and key.grace and not key.retiring and key.state == "present"}
+        successors = {key.name: key for key in self.wanted.keys if key.person == name and key.grace and not key.retiring and key.state != "absent"}
         for row in sorted(unlisted, key=_latest_first):
             successor = successors.pop(str(state.metadata_of(row).get(state.MANAGED_KEY) or ""), None)
             user = self.users.get(name)
             if successor is None or user is None or user.state == "absent":
                 self._delete_key(name, row)
             else:
-                self._retire(successor, row, {})
+                self._retire(successor, row)
 
     def _predecessors(self, key: Key) -> None:
         """What has the alias of a key that stands alone: the key before it, which lives on for a while or goes."""
@@ -412,7 +417,7 @@ class _Planner:
             elif not state.is_marked(row):
                 continue  # Somebody else's: a conflict, which is told with all others.
             elif retire:
-                self._retire(key, row, {})
+                self._retire(key, row)
                 retire = False
             else:
                 self._delete_key(key.person, row)
@@ -440,7 +445,7 @@ class _Planner:
         if bool(row.get("blocked")) != (key.state == "blocked"):
             changes["blocked"] = key.state == "blocked"
         if key.retiring:
-            self._retire(key, row, changes, metadata)
+            self._retire(key, row, metadata)
             return
         self._expire(row, key.expires, changes)
         merged = state.merged_metadata(row, metadata)
@@ -451,8 +456,13 @@ class _Planner:
     def _change_key(self, key: Key, row: Mapping[str, Any], changes: dict[str, Any]) -> None:
         target = {"key": key.token}
         move = {"team_id": changes.pop("team_id")} if changes.get("team_id") else {}
+        if changes.pop("blocked", False):
+            # Alone and first: the rest may need a team or a budget that is still to be made, and nothing may hold this up.
+            self._change(Stage.TAKE_AWAY, "/key/update", target, "key", key.alias, key.person, {"blocked": True}, row)
+        elif row.get("blocked") and key.state != "blocked":
+            changes["blocked"] = False
         if changes:
-            stage = Stage.TAKE_AWAY if changes.get("blocked") else Stage.CHANGE_KEYS
+            stage = Stage.CHANGE_KEYS
             sent = {name: value for name, value in changes.items() if name != "expires"}
             sentence = "key %s: %s" % (key.alias, _described(changes, row))
             before, after = _compared(row, changes), _compared(changes, changes)
@@ -476,16 +486,16 @@ class _Planner:
 
     def _expire(self, row: Mapping[str, Any], expires: datetime | None, changes: dict[str, Any]) -> None:
         """The gateway takes a duration and keeps a moment: it is only sent when the moment differs."""
-        found = state.moment(row.get("expires"))
+        found = moment(row.get("expires"))
         if expires is None:
             if found is not None and "expires" in state.once_set(row):
                 changes.update(duration="-1", expires=None)
         elif found is None or abs((found - expires).total_seconds()) > state.EXPIRY_TOLERANCE:
             changes.update(duration="%ds" % max(0, round((expires - self.now).total_seconds())), expires=state.written(expires))
 
-    def _retire(self, key: Key, row: Mapping[str, Any], changes: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    def _retire(self, key: Key, row: Mapping[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Brings an old key to its end. The end lies at the gateway from the moment of the rotation on, whoever runs what afterwards."""
-        since = state.moment(state.metadata_of(row).get(state.RETIRED_AT)) or self.now
+        since = moment(state.metadata_of(row).get(state.RETIRED_AT)) or self.now
         end = since + timedelta(seconds=key.grace)
         if key.expires is not None:
             end = min(end, key.expires)
@@ -493,6 +503,8 @@ class _Planner:
             self._delete_key(key.person, row, "deleted, its grace period has ended")
             return
         self.retiring.add(str(row["token"]))
+        # A key that ends keeps its limits and its team: the gateway would hold the old ones against a new team. It is never opened again.
+        changes: dict[str, Any] = {"blocked": True} if key.state == "blocked" and not row.get("blocked") else {}
         self._expire(row, end, changes)
         fields = state.once_set(row) | {"expires", "metadata.%s" % state.RETIRED_AT, "metadata.%s" % state.MANAGED_KEY}
         marks = {state.MANAGED_BY: self.wanted.manager, state.MANAGED_KEY: key.name, state.RETIRED_AT: state.written(since)}

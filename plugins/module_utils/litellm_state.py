@@ -12,15 +12,14 @@ only ever removed by name.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import key_hash
-from ansible_collections.private_llm.platform.plugins.module_utils.people import MINIMUM_KEY_LENGTH
+from ansible_collections.private_llm.platform.plugins.module_utils.people import MINIMUM_KEY_LENGTH, moment
 
 MANAGER = "private_llm.platform"
 # What a module for one object marks: the module with the whole list does not take it for its own.
@@ -52,7 +51,6 @@ MEMBER_FIELDS = ("max_budget", "budget_duration")
 KEY_FIELDS = (
     "key_alias user_id team_id budget_id allowed_routes models max_budget budget_duration rpm_limit tpm_limit max_parallel_requests"
 ).split()
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s*([Zz]|[+-]\d\d:?\d\d)?)?")
 # How a field is emptied where null does nothing.
 EMPTY = {"models": [], "allowed_routes": [], "user_email": "", "user_alias": ""}
 
@@ -111,6 +109,8 @@ class Key:
     metadata: dict[str, Any] = field(default_factory=dict)
     state: str = "present"
     expires: datetime | None = None
+    #: an expiry that was given and is no moment
+    unreadable: str = ""
     grace: int = 0
     retiring: bool = False
     # For a key alone: whatever has its alias is the key, or the one before it.
@@ -280,27 +280,6 @@ def changes_of(
     return changes
 
 
-def moment(text: Any) -> datetime | None:
-    """A time stamp in any of the forms that the gateway uses, or as an operator writes it; a date alone is the end of that day (UTC)."""
-    if isinstance(text, datetime):
-        return text if text.tzinfo else text.replace(tzinfo=timezone.utc)
-    if isinstance(text, date):
-        return datetime.combine(text, time(23, 59, 59), timezone.utc)
-    if not isinstance(text, str) or not text.strip():
-        return None
-    found = _MOMENT.fullmatch(text.strip())
-    if not found:
-        return None
-    day, clock, zone = found.groups()
-    try:
-        if clock is None:
-            return moment(date.fromisoformat(day))
-        offset = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else zone[:3] + ":" + zone[3:]
-        return datetime.fromisoformat("%sT%s%s" % (day, clock if clock.count(":") == 2 else clock + ":00", offset))
-    except ValueError:
-        return None
-
-
 def written(when: datetime) -> str:
     """A moment as it is shown and recorded."""
     return when.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -382,6 +361,7 @@ def key_of(key: Mapping[str, Any], person: str, person_state: str = "present") -
         metadata=dict(key.get("metadata") or {}),
         state=state,
         expires=moment(key.get("expires")),
+        unreadable=str(key["expires"]) if key.get("expires") and moment(key["expires"]) is None else "",
         grace=int(key.get("grace_seconds") or 0),
         retiring=bool(key.get("retiring")),
     )
@@ -396,6 +376,7 @@ def problems_of(wanted: Wanted) -> list[str]:
         if value and seen.setdefault((kind, value), owner) != owner:
             problems.append("%s: has the same %s as %s." % (owner, kind, seen[kind, value]))
 
+    problems += ["%s: expires '%s' is no date or moment." % (key.alias, key.unreadable) for key in wanted.keys if key.unreadable]
     listed = [("budget", budget.name) for budget in wanted.budgets] + [("team", team.name) for team in wanted.teams]
     problems += ["%s %s: is in the list twice." % entry for entry, times in Counter(listed).items() if times > 1]
     people: set[str] = set()

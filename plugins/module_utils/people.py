@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import datetime
 import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timezone
 from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils import hkdf
@@ -21,6 +21,8 @@ BUDGET = {"max_budget": "number", "budget_duration": "duration"}
 RATES = {"rpm_limit": "whole number", "tpm_limit": "whole number"}
 PARALLEL = {"max_parallel_requests": "whole number"}
 # Per person and, under the same names, as defaults for everybody.
+# What lies in a person's hand-out beside the directories of further keys.
+HANDOUT_FILES = ("README.md", "curl.sh", "curlrc", "dotenv", "environment", "key")
 LIMITS: dict[str, str] = {**BUDGET, **RATES, **PARALLEL, "models": "list", "key_grace": "grace"}
 FIELDS: dict[str, str] = {
     "name": "text",
@@ -70,7 +72,7 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 EMAIL_PATTERN = re.compile(r"[^@\s]+@[^@\s]+")
 GRACE_PATTERN = re.compile(r"([1-9][0-9]*)(s|m|h|d|w)")
 GRACE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-MOMENT_PATTERN = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?\s*(?:[Zz]|[+-]\d\d:?\d\d)?)?")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s*([Zz]|[+-]\d\d:?\d\d)?)?")
 DURATION_PATTERN = re.compile(r"[1-9][0-9]*(?:s|m|h|d|w|mo)")
 # Only characters that need no quoting in a shell, an environment file or a header.
 KEY_PATTERN = re.compile(r"sk-[A-Za-z0-9._~+/=-]+")
@@ -98,24 +100,34 @@ def key_problem(key: str) -> str | None:
 
 def moment_text(value: Any) -> str:
     """A date or a moment of an inventory, which YAML may already have read, as text."""
-    return value.isoformat() if isinstance(value, (datetime.date, datetime.datetime)) else str(value)
+    return value.isoformat() if isinstance(value, (date, datetime)) else str(value)
+
+
+def moment(text: Any) -> datetime | None:
+    """A time stamp in any of the forms that the gateway uses, or as an operator writes it; a date alone is the end of that day (UTC)."""
+    if isinstance(text, datetime):
+        return text if text.tzinfo else text.replace(tzinfo=timezone.utc)
+    if isinstance(text, date):
+        return datetime.combine(text, time(23, 59, 59), timezone.utc)
+    if not isinstance(text, str) or not text.strip():
+        return None
+    found = _MOMENT.fullmatch(text.strip())
+    if not found:
+        return None
+    day, clock, zone = found.groups()
+    try:
+        if clock is None:
+            return moment(date.fromisoformat(day))
+        offset = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else zone[:3] + ":" + zone[3:]
+        return datetime.fromisoformat("%sT%s%s" % (day, clock if clock.count(":") == 2 else clock + ":00", offset))
+    except ValueError:
+        return None
 
 
 def seconds_of(grace: Any) -> int:
     """How many seconds a grace period such as 7d has; none for nothing and for 0."""
     found = GRACE_PATTERN.fullmatch(str(grace or ""))
     return int(found.group(1)) * GRACE_SECONDS[found.group(2)] if found else 0
-
-
-def _is_moment(value: Any) -> bool:
-    text = moment_text(value)
-    if not isinstance(value, (str, datetime.date)) or not MOMENT_PATTERN.fullmatch(text):
-        return False
-    try:
-        datetime.date.fromisoformat(text[:10])
-    except ValueError:
-        return False
-    return True
 
 
 def _type_problem(kind: str, value: Any) -> str | None:
@@ -133,7 +145,7 @@ def _type_problem(kind: str, value: Any) -> str | None:
     if kind == "grace":
         return None if value in ("", "0", 0) or (isinstance(value, str) and GRACE_PATTERN.fullmatch(value)) else "must be a time such as 7d or 12h"
     if kind == "moment":
-        return None if _is_moment(value) else "must be a date such as 2027-01-31, or a moment such as 2027-01-31T12:00:00Z"
+        return None if moment(value) is not None else "must be a date such as 2027-01-31, or a moment such as 2027-01-31T12:00:00Z"
     return _number_problem(kind, value)
 
 
@@ -254,6 +266,8 @@ def _keys_problems(keys: Iterable[Mapping[str, Any]], teams: list[str], person_s
         label = "key %s" % (name if isinstance(name, str) and name else position)
         if name is None or name == "":
             own.append("has no name.")
+        if str(name) in HANDOUT_FILES:
+            own.append("a key cannot be named so, for a file of the hand-out has that name.")
         usable = _usable(key, KEY_FIELDS, own)
         own += _common_problems(key, usable, STATES)
         if isinstance(name, str) and name.casefold() in names:
@@ -347,6 +361,15 @@ def budget_problems(budgets: Any) -> list[str]:
         return problems + _common_problems(budget, _usable(budget, BUDGET_FIELDS, problems), TEAM_STATES)
 
     return _list_problems(budgets, "budget", check)
+
+
+def default_problems(defaults: Mapping[str, Any], models: Iterable[str] | None = None) -> list[str]:
+    """Everything that is wrong with what people have who do not have their own, a sentence each."""
+    problems: list[str] = []
+    given = {name: value for name, value in defaults.items() if value not in (None, "", [])}
+    usable = _usable(given, LIMITS, problems)
+    problems += _common_problems(given, usable, STATES) + _Known(None, None, models).model_problems(usable.get("models") or [])
+    return ["The default for people who do not have their own: %s" % problem for problem in problems]
 
 
 def near_names(name: str, people: Iterable[Mapping[str, Any]]) -> str:

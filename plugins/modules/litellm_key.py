@@ -146,7 +146,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils import litell
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_access import run_single
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmError
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Wanted
-from ansible_collections.private_llm.platform.plugins.module_utils.people import GRACE_PATTERN, seconds_of
+from ansible_collections.private_llm.platform.plugins.module_utils.people import GRACE_PATTERN, moment, seconds_of
 
 OPTIONS: dict[str, Any] = {
     "alias": {"type": "str", "required": True},
@@ -171,7 +171,7 @@ OPTIONS: dict[str, Any] = {
 def wanted_of(parameters: dict[str, Any]) -> Wanted:
     if parameters["grace"] and not GRACE_PATTERN.fullmatch(parameters["grace"]):
         raise LitellmError("grace must be a time such as 7d or 12h.")
-    if parameters["expires"] and state.moment(parameters["expires"]) is None:
+    if parameters["expires"] and moment(parameters["expires"]) is None:
         raise LitellmError("expires must be a date such as 2027-01-31, or a moment such as 2027-01-31T12:00:00Z.")
     key = state.key_of({**parameters, "name": parameters["alias"], "grace_seconds": seconds_of(parameters["grace"])}, parameters["user"] or "")
     key.owns_alias = True

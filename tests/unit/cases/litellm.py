@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_access as core
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmClient
+from ansible_collections.private_llm.platform.plugins.module_utils.people import moment
 from ansible_collections.private_llm.platform.plugins.modules import litellm_access, litellm_budget, litellm_key, litellm_team, litellm_user
 from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
 
@@ -167,7 +168,7 @@ def error_type(answer):
 
 
 def seconds_left(row):
-    return (state.moment(row["expires"]) - datetime.datetime.now(datetime.UTC)).total_seconds()
+    return (moment(row["expires"]) - datetime.datetime.now(datetime.UTC)).total_seconds()
 
 
 # -- what the gateway does ----------------------------------------------------
@@ -421,7 +422,7 @@ def everything_that_is_wanted_is_there_after_one_run_and_stays(world):
     assert [key[name] for name in ("rpm_limit", "tpm_limit", "max_parallel_requests", "max_budget", "budget_duration", "team_id", "models")] == [
         60, 9000, 2, 3, "7d", team, [MODEL],
     ]  # fmt: skip
-    assert state.moment(key["expires"]).date().isoformat() in ("2099-01-31", "2099-02-01")
+    assert moment(key["expires"]).date().isoformat() in ("2099-01-31", "2099-02-01")
     assert [user[name] for name in ("user_alias", "max_budget", "budget_duration", "rpm_limit", "tpm_limit")] == [
         "Ada Lovelace", 20, "30d", 100, 20000,
     ]  # fmt: skip
@@ -612,6 +613,51 @@ def a_generation_that_is_taken_back_works_without_an_end(world):
 
 
 @case
+def a_rotation_together_with_another_team_and_other_limits_ends_the_old_key(world):
+    first = generation(world, 1)
+    first["keys"][0].update(rpm_limit=9, tpm_limit=100)
+    world.steady(first)
+    second = generation(world, 2)
+    for key in second["keys"]:
+        key.update(rpm_limit=3, team=world.name("t"))
+    world.steady({**second, "teams": [{"name": world.name("t")}]}, teams=[{"name": world.name("t"), "rpm_limit": 5}])
+    old, new = world.key(world.value("ada-1")), world.key(world.value("ada-2"))
+    assert abs(seconds_left(old) - 604800) < 60 and (old["team_id"], new["team_id"]) == (None, world.name("t"))
+
+
+@case
+def an_old_generation_that_an_administrator_blocked_is_not_opened_again(world):
+    world.steady(generation(world, 1))
+    world.done("/key/update", key=world.value("ada-1"), blocked=True)
+    world.steady(generation(world, 2))
+    assert world.key(world.value("ada-1"))["blocked"] and not world.key(world.value("ada-2"))["blocked"]
+
+
+@case
+def blocking_does_not_wait_for_a_team_and_a_budget_that_are_still_to_be_made(world):
+    world.steady(world.person("ada"))
+    blocked = world.person("ada", keys=[{"team": world.name("t"), "budget": world.name("b")}], state="blocked", teams=[{"name": world.name("t")}])
+    budget = {"name": world.name("b"), "max_budget": 1, "budget_duration": "30d"}
+    world.steady(blocked, teams=[{"name": world.name("t")}], budgets=[budget])
+    row = world.key(world.value("ada"))
+    assert (row["blocked"], row["team_id"], row["budget_id"]) == (True, world.name("t"), world.name("b"))
+
+
+@case
+def a_leaver_loses_a_role_that_was_given_at_the_gateway(world):
+    world.steady(world.person("ada"))
+    world.done("/user/update", user_id=world.name("ada"), user_role="proxy_admin")
+    world.steady({"name": world.name("ada"), "state": "absent"})
+    assert world.user("ada")["user_role"] == "internal_user_viewer"
+
+
+@case
+def an_expiry_that_is_no_moment_is_refused_before_anything_changes(world):
+    result = world.run(litellm_access, users=[world.person(keys=[{"expires": "2027-01-31T25:00:00Z"}])])
+    assert result["failed"] and "expires '2027-01-31T25:00:00Z' is no date or moment" in result["msg"] and world.user("ada") is None
+
+
+@case
 def an_old_generation_that_was_never_made_is_not_made(world):
     world.steady(generation(world, 5))
     assert world.aliases("ada") == ["ada-5"]
@@ -636,7 +682,7 @@ def an_own_value_that_changes_lives_on_for_its_grace_period(world):
 def an_expiry_is_set_moved_and_removed(world):
     for expires, year in (("2099-01-31", 2099), ("2098-06-01T12:00:00Z", 2098)):
         world.steady(world.person(keys=[{"expires": expires}]))
-        assert state.moment(world.key(world.value("ada"))["expires"]).year == year
+        assert moment(world.key(world.value("ada"))["expires"]).year == year
     world.steady(world.person())
     assert world.key(world.value("ada"))["expires"] is None
 

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils.handouts import hand_out
+from ansible_collections.private_llm.platform.plugins.module_utils.people import HANDOUT_FILES
 
 KEY = "sk-adas-own-key-000000000001"
 ADA = {"name": "ada", "state": "present", "keys": [{"alias": "ada-1", "value": KEY}]}
@@ -159,6 +160,13 @@ def test_a_key_whose_name_does_not_work_as_a_directory_is_refused_before_anythin
     assert not os.path.exists(directory)
 
 
+def test_a_key_that_is_gone_or_has_expired_is_not_handed_out(directory):
+    gone = [{**key("ci", 2), "state": "absent"}, {**key("old", 3), "expires": "2020-01-01"}, {**key("later", 4), "expires": "2099-01-01"}]
+    hand_out(directory, [dict(ADA, keys=[*ADA["keys"], *gone])], URL)
+    place = os.path.join(directory, "ada")
+    assert [os.path.exists(os.path.join(place, name, "key")) for name in ("", "ci", "old", "later")] == [True, False, False, True]
+
+
 @pytest.mark.parametrize("keys", [[], [{"alias": "ada-1", "value": KEY, "retiring": True}]], ids=["none", "one that ends"])
 def test_somebody_without_a_key_that_lasts_has_nothing_to_be_handed_and_is_no_hindrance(directory, keys):
     hand_out(directory, [ADA, dict(ADA, name="grace")], URL)
@@ -244,3 +252,10 @@ def test_the_page_to_read_first_tells_limits_and_never_the_key(directory):
     assert page.startswith("# Private LLM: access of Ada \\# \\<Lovelace\\>\n")
     assert "20 dollars in 30d" in page and "60 requests a minute" in page
     assert key("ci", 1)["value"] not in page
+
+
+def test_the_names_that_a_key_cannot_have_are_those_of_the_files(directory):
+    hand_out(directory, [ADA], URL)
+    place = os.path.join(directory, "ada")
+    files = [name for name in os.listdir(place) if os.path.isfile(os.path.join(place, name)) and not name.startswith(".")]
+    assert sorted(files) == sorted(HANDOUT_FILES)

@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_access as core
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmClient, LitellmError
+from ansible_collections.private_llm.platform.plugins.module_utils.people import moment
 from ansible_collections.private_llm.platform.tests.unit.fakes.litellm import MASTER_KEY, FakeLitellm
 
 
@@ -181,12 +182,12 @@ def test_where_no_lock_can_be_made_the_run_goes_on(tmp_path):
     ],
 )
 def test_trap_10_a_moment_is_read_in_every_form_that_the_gateway_and_people_use(text, expected):
-    assert state.written(state.moment(text)) == expected
+    assert state.written(moment(text)) == expected
 
 
 @pytest.mark.parametrize("text", ["", None, "soon", "2027-02-31", "2027-13-01T00:00:00Z"])
 def test_what_is_no_moment_is_none(text):
-    assert state.moment(text) is None
+    assert moment(text) is None
 
 
 def test_an_expiry_that_differs_by_seconds_alone_is_the_same(gateway):

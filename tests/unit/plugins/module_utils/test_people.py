@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
+from ansible_collections.private_llm.platform.plugins.module_utils import people
 from ansible_collections.private_llm.platform.plugins.module_utils.hkdf import derive_secret
 from ansible_collections.private_llm.platform.plugins.module_utils.people import (
     access_of,
@@ -239,3 +240,22 @@ def test_in_a_team_the_persons_budget_is_said_there_too_and_keys_count_for_the_f
 def test_a_date_that_yaml_has_read_is_a_date():
     assert problems_of([{"name": "ada", "expires": datetime.date(2027, 1, 31)}]) == []
     assert only_person({"name": "ada", "expires": datetime.date(2027, 1, 31)})["keys"][0]["expires"] == "2027-01-31"
+
+
+@pytest.mark.parametrize("expires", ["2027-01-31T25:00:00Z", "2027-01-31T24:00:00Z", "2027-02-31", "next week"])
+def test_an_expiry_that_is_no_moment_is_a_problem_and_not_a_key_without_end(expires):
+    assert any("expires" in problem for problem in problems_of([{"name": "ada", "expires": expires}]))
+
+
+@pytest.mark.parametrize(
+    "default", [{"key_grace": "7 days"}, {"max_budget": 20}, {"budget_duration": "monthly"}, {"models": ["unknown"]}], ids=lambda default: next(iter(default))
+)
+def test_a_default_that_nobody_could_have_is_a_problem_too(default):
+    (problem,) = people.default_problems(default, models=["coder"])
+    assert problem.startswith("The default for people who do not have their own: ")
+    assert people.default_problems({"key_grace": "7d", "max_budget": 20, "budget_duration": "30d", "models": ["coder"], "rpm_limit": None}, ["coder"]) == []
+
+
+@pytest.mark.parametrize("name", people.HANDOUT_FILES)
+def test_a_key_named_like_a_file_of_the_hand_out_is_refused_before_anything_is_changed(name):
+    assert any("a file of the hand-out has that name" in problem for problem in problems_of([{"name": "ada", "keys": [{"name": name}]}]))
