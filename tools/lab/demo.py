@@ -25,7 +25,7 @@ LOOPBACK = "127.0.0.1"
 QUESTION = "Please say hello."
 INVENTORY = "inventories/demo"
 WIRING = "playbooks/wiring.yml"
-MASTER_KEY = "__platform_gateway_master_key"
+UI_VARIABLE = "__platform_gateway_ui_password"
 
 
 def streamed_pieces(lines: Iterator[bytes]) -> Iterator[str]:
@@ -229,9 +229,9 @@ class Demo:
 
     # -- what people see at the end --------------------------------------------------------------------------------
 
-    def _master_key_command(self) -> str:
+    def _ui_password_command(self) -> str:
         options = " ".join(self._inventory_options())
-        return f'PYTHONPATH=tools python3 -m lab run ansible {HOST} {options} -e @{WIRING} -m ansible.builtin.debug -a "msg={{{{ {MASTER_KEY} }}}}"'
+        return f'PYTHONPATH=tools python3 -m lab run ansible {HOST} {options} -e @{WIRING} -m ansible.builtin.debug -a "msg={{{{ {UI_VARIABLE} }}}}"'
 
     def _shell_command(self) -> str:
         address = self.lab.docker_environment.get("DOCKER_HOST", "")
@@ -250,8 +250,8 @@ class Demo:
 === The platform is up
 
 Gateway        {gateway}/v1  (OpenAI protocol)
-Admin page     {gateway}/ui  user admin, password: the master key, shown by
-               {self._master_key_command()}
+Admin page     {gateway}/ui  user admin, password shown by
+               {self._ui_password_command()}
 Host           {self._shell_command()}
 A developer    {self.results["person"]}: key, environment file and curl in {self.results["hand_out"]}
 
@@ -269,7 +269,7 @@ Seconds        {", ".join(f"{name} {value:.0f}" for name, value in self.seconds.
             "addresses": addresses,
             "seconds": self.seconds,
             "finished": int(time.time()),
-            "master_key_command": self._master_key_command(),
+            "ui_password_command": self._ui_password_command(),
             "stop_command": "make clean",
             **self.results,
         }
