@@ -32,7 +32,7 @@ class Outcome:
     """What ansible-playbook said."""
 
     def __init__(self, playbook: Path, *arguments: str) -> None:
-        inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_LAB"] + "/inventory"]
+        inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_INVENTORY"]]
         command = ["ansible-playbook", *(word for path in inventories for word in ("--inventory", path)), *arguments, str(playbook)]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
         self.status = done.returncode

@@ -143,7 +143,7 @@ class EngineRoom:
         """Run tasks over SSH with pipelining; the seconds that each took, as its controller sees them."""
         playbook = self.directory / "bench.json"
         playbook.write_text(json.dumps([{"name": "Bench", "hosts": HOST, "gather_facts": False, "tasks": list(tasks)}]))
-        command = ["ansible-playbook", "-i", str(self.directory / "hosts.json"), "-i", str(self.lab.home / "inventory"), str(playbook)]
+        command = ["ansible-playbook", "-i", str(self.directory / "hosts.json"), "-i", str(self.lab.inventory), str(playbook)]
         seconds = self.directory / "seconds.jsonl"
         seconds.unlink(missing_ok=True)
         settings = self.settings | {

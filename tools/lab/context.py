@@ -73,6 +73,8 @@ class Lab:
         self.home = home or default_home(self.environment)
         self.repository = repository
         self.logs = self.home / "logs"
+        # Two checkouts share what the lab made, but each has its own list of images and settings.
+        self.inventory = self.home / "inventories" / f"{repository.name}-{digest_of(str(repository))[:8]}"
         self.official_images = self.environment.get("IMAGES", "") == "official"
         self._docker_environment: dict[str, str] | None = None
         self._image_ids: dict[str, str] | None = None

@@ -158,7 +158,7 @@ class Demo:
     # -- the platform ----------------------------------------------------------------------------------------------
 
     def _inventory_options(self) -> list[str]:
-        return ["-i", INVENTORY, "-i", str(self.lab.home / "inventory")]
+        return ["-i", INVENTORY, "-i", str(self.lab.inventory)]
 
     def _playbook(self) -> None:
         log = self.lab.log_of("demo-site")

@@ -46,7 +46,7 @@ def render(values: dict[str, Value]) -> str:
 
 
 class Inventory(Step):
-    """LAB/inventory, to be given to Ansible next to an inventory of hosts."""
+    """The lab's variables, to be given to Ansible next to an inventory of hosts."""
 
     def __init__(self, lab: Lab, images: dict[str, Push]) -> None:
         source, model = LlamaSource(lab), TinyModel(lab)
@@ -54,7 +54,7 @@ class Inventory(Step):
         self.images = images
         self.source = source.path
         self.model = model.path
-        self.directory = lab.home / "inventory"
+        self.directory = lab.inventory
 
     def files(self) -> dict[Path, str]:
         values: dict[str, Value] = {"docker_engine_source": "distribution", **TEST_SETTINGS}

@@ -103,6 +103,7 @@ def tool_environment(lab: Lab, suite: str | None = None) -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": f"{repository / '.collections'}:{lab.home / 'collections'}",
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
         "PRIVATE_LLM_LAB": str(lab.home),
+        "PRIVATE_LLM_INVENTORY": str(lab.inventory),
         "PRIVATE_LLM_DISTRO": suite or default_suite(lab),
         # Ansible refuses every encoding but this one.
         "LC_ALL": "C.UTF-8",

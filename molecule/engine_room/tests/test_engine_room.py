@@ -25,7 +25,7 @@ def service(**changes):
 
 def start_module(name, arguments, options=()):
     """Begin a run of a module, as a task of a playbook would."""
-    inventories = ["--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "--inventory", f"{os.environ['PRIVATE_LLM_LAB']}/inventory"]
+    inventories = ["--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "--inventory", os.environ["PRIVATE_LLM_INVENTORY"]]
     command = ["ansible", HOST, *inventories, "-m", f"private_llm.platform.{name}", "-a", json.dumps(arguments), *options]
     environment = os.environ | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
     return subprocess.Popen(

@@ -28,7 +28,7 @@ def tell():
     """What an operator's playbook tells, and what it prints however talkative."""
     directory = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
     (directory / "key.json").write_text(json.dumps({"master_key": MASTER_KEY}))
-    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_LAB"] + "/inventory"]
+    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_INVENTORY"]]
     options = [word for path in inventories for word in ("--inventory", path)]
     command = ["ansible-playbook", *options, str(SCENARIO / "usage.yml"), "--extra-vars", f"@{directory / 'key.json'}", "-vvv"]
     run = subprocess.run(command, cwd=SCENARIO.parents[1], capture_output=True, text=True, check=False)

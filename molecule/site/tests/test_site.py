@@ -41,7 +41,7 @@ def key_of(name):
 
 def run_playbook(playbook, inventory, *arguments):
     """Run a playbook as an operator does, with a copy of the site's inventory that a test has changed."""
-    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], f"{os.environ['PRIVATE_LLM_LAB']}/inventory", str(inventory)]
+    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_INVENTORY"], str(inventory)]
     options = [word for path in inventories for word in ("--inventory", path)]
     command = ["ansible-playbook", *options, str(REPOSITORY / "playbooks" / playbook), *arguments]
     # Molecule wants colours, which stand between the words that a test looks for.
@@ -243,7 +243,7 @@ def test_the_usage_playbook_shows_who_used_how_much_and_keeps_it_for_the_operato
 
 
 def test_the_administrator_finds_the_password_of_the_web_page_and_it_opens_it(outside):
-    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], f"{os.environ['PRIVATE_LLM_LAB']}/inventory", str(REPOSITORY / "molecule" / "site" / "inventory")]
+    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_INVENTORY"], str(REPOSITORY / "molecule" / "site" / "inventory")]
     options = [word for path in inventories for word in ("--inventory", path)]
     # As docs/admin-page.md tells it.
     expression = "{{ platform_root_secret | private_llm.platform.derive_secret('litellm/ui-password') }}"
