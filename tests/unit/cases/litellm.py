@@ -526,6 +526,7 @@ def who_leaves_loses_keys_and_teams_and_keeps_the_user(world):
     ada = world.name("ada")
     assert sorted(result["people"][0]["changes"]) == [
         "key %s-1 deleted" % ada, "key %s (not made here) deleted" % world.name("hand"), "left team %s" % world.name("t"),
+        "login to the web page ended",
     ]  # fmt: skip
     assert (world.aliases("ada"), world.members("t"), world.user("ada")["user_id"]) == ([], {}, ada)
     world.steady(person, **lists)

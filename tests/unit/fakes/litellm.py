@@ -16,6 +16,9 @@ import urllib.parse
 import uuid
 
 MASTER_KEY = "sk-fake-master-key-0123456789"
+# The team that stands for sessions of the web page.
+SESSIONS = "litellm-dashboard"
+SHORTEST_PASSWORD = 12
 
 KEY_FIELDS = (
     "key_alias user_id team_id allowed_routes models max_budget budget_duration rpm_limit tpm_limit max_parallel_requests "
@@ -97,6 +100,7 @@ class FakeLitellm:
     def add_user(self, user_id, **fields):
         row = dict.fromkeys(USER_FIELDS)
         row.update(user_id=user_id, models=[], metadata={}, user_role=None, spend=0.0, created_at="2026-11-23T07:54:00Z")
+        row["password_reset_required"] = False
         row.update(fields)
         self.users[user_id] = row
         return row
@@ -125,7 +129,7 @@ class FakeLitellm:
 
     def get_key_list(self, query):
         page, size = self._page(query, "size", 10)
-        rows = [row for row in self.keys.values() if row["team_id"] != "litellm-dashboard"]
+        rows = [row for row in self.keys.values() if row["team_id"] != SESSIONS]
         for parameter, field in (("key_alias", "key_alias"), ("user_id", "user_id"), ("team_id", "team_id"), ("key_hash", "token")):
             if parameter in query:
                 rows = [row for row in rows if row[field] == query[parameter]]
@@ -176,6 +180,10 @@ class FakeLitellm:
                 message = "Key with alias '%s' already exists. Unique key aliases across all keys are required." % alias
                 raise proxy_error(400, message, "bad_request_error", "key_alias")
 
+    def log_in(self, user_id):
+        """A session of the web page: a key that no list shows."""
+        return self.add_key("sk-session-%d-of-%s" % (len(self.requests), user_id), user_id=user_id, team_id=SESSIONS)
+
     def _write_lost(self, path):
         return path in self.lose_writes_to
 
@@ -193,6 +201,9 @@ class FakeLitellm:
         echo = dict(fields, key=raw, token=token, token_id=token, expires=None)
         if token in self.keys or self._write_lost("/key/generate"):
             return echo  # the real one answers with the new values and keeps the old row
+        if fields["budget_id"] is not None and fields["budget_id"] not in self.budgets:
+            # A foreign key of the database.
+            raise proxy_error(500, "{'error': 'Internal Server Error.'}", "internal_server_error")
         self._set_duration(fields, body)
         fields["models"] = fields["models"] or []
         fields["allowed_routes"] = fields["allowed_routes"] or []
@@ -226,6 +237,8 @@ class FakeLitellm:
         if row is None:
             raise proxy_error(404, "{'error': 'Key not found.'}", "not_found_error", "key")
         self._refuse_taken_alias(body.get("key_alias"), token)
+        if body.get("budget_id") is not None and body["budget_id"] not in self.budgets:
+            raise proxy_error(400, "Foreign key constraint failed on the field: `..._budget_id_fkey (index)`", "invalid_request_error")
         if not self._write_lost("/key/update"):
             if body.get("team_id") not in (None, row["team_id"]):
                 if body["team_id"] not in self.teams:
@@ -275,6 +288,11 @@ class FakeLitellm:
             # null clears limits only; an empty list or dictionary is dropped without a word, an empty text is kept.
             if name in body and (name in ("max_budget", "budget_duration", "rpm_limit", "tpm_limit") or body[name] not in (None, [], {})):
                 row[name] = body[name]
+        if body.get("password") is not None:
+            if len(body["password"]) < SHORTEST_PASSWORD:
+                raise detail_error(400, "Password does not meet the configured policy")
+            row["password_reset_required"] = True
+            self._drop_keys(lambda key: key["team_id"] == SESSIONS and key["user_id"] == user_id)
         return {"user_id": user_id, "data": dict(row)}
 
     def post_user_delete(self, body):
