@@ -17,7 +17,7 @@ import stat
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,7 +233,7 @@ def ready_fields(client: LitellmClient, fields: Mapping[str, Any]) -> dict[str, 
     return ready
 
 
-def act(client: LitellmClient, steps: Iterable[Step], done: list[Step], bulk: bool = True) -> list[LitellmError]:
+def act(client: LitellmClient, steps: Sequence[Step], done: list[Step], bulk: bool = True) -> list[LitellmError]:
     """Make all changes, stage by stage, and note in `done` what was made; the errors of the first stage that had any."""
 
     def make(call: Call) -> LitellmError | None:
@@ -244,6 +244,18 @@ def act(client: LitellmClient, steps: Iterable[Step], done: list[Step], bulk: bo
         done.extend(call.steps)
         return None
 
+    begin = len(done)
+    place = {id(step): number for number, step in enumerate(steps)}
+    try:
+        return _act_stage_by_stage(client, steps, done, make, bulk)
+    finally:
+        # Calls end in any order; what is told has the order of the plan.
+        done[begin:] = sorted(done[begin:], key=lambda step: place[id(step)])
+
+
+def _act_stage_by_stage(
+    client: LitellmClient, steps: Sequence[Step], done: list[Step], make: Callable[[Call], LitellmError | None], bulk: bool
+) -> list[LitellmError]:
     stages: dict[Stage, list[Step]] = defaultdict(list)
     for step in steps:
         stages[step.stage].append(step)

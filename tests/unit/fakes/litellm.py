@@ -7,6 +7,7 @@ and refusals of the real program (measured on 1.109.1; tests/unit/cases keeps th
 
 from __future__ import annotations
 
+import base64
 import datetime
 import hashlib
 import http.server
@@ -19,6 +20,7 @@ MASTER_KEY = "sk-fake-master-key-0123456789"
 # The team that stands for sessions of the web page.
 SESSIONS = "litellm-dashboard"
 SHORTEST_PASSWORD = 12
+OPEN_PATHS = ("/v2/login", "/onboarding/get_token", "/onboarding/claim_token")
 
 KEY_FIELDS = (
     "key_alias user_id team_id allowed_routes models max_budget budget_duration rpm_limit tpm_limit max_parallel_requests "
@@ -60,6 +62,8 @@ class FakeLitellm:
         self.budgets = {}
         # (team, user) -> name of the budget that holds the member's limits, or None
         self.memberships = {}
+        self.passwords = {}
+        self.invitations = {}
         self.missing_paths = ()
         # What an older version does not know, and takes without a word.
         self.dropped_fields = ()
@@ -180,9 +184,38 @@ class FakeLitellm:
                 message = "Key with alias '%s' already exists. Unique key aliases across all keys are required." % alias
                 raise proxy_error(400, message, "bad_request_error", "key_alias")
 
-    def log_in(self, user_id):
-        """A session of the web page: a key that no list shows."""
-        return self.add_key("sk-session-%d-of-%s" % (len(self.requests), user_id), user_id=user_id, team_id=SESSIONS)
+    # -- the web page ----------------------------------------------------
+
+    @staticmethod
+    def _page_token(key):
+        return ".".join(("e30", base64.urlsafe_b64encode(json.dumps({"key": key}).encode()).decode().rstrip("="), "signature"))
+
+    def post_invitation_new(self, body):
+        self.invitations[str(uuid.uuid4())] = body["user_id"]
+        return {"id": list(self.invitations)[-1], "user_id": body["user_id"]}
+
+    def get_onboarding_get_token(self, query):
+        if query["invite_link"] not in self.invitations:
+            raise detail_error(401, "Invitation link does not exist in db.")
+        return {"token": self._page_token(query["invite_link"])}
+
+    def post_onboarding_claim_token(self, body):
+        user_id = self.invitations.pop(body["invitation_link"])
+        self.users[user_id]["password_reset_required"] = False
+        self.passwords[user_id] = body["password"]
+        self._end_sessions(user_id)
+        return {"user_email": self.users[user_id]["user_email"]}
+
+    def post_v2_login(self, body):
+        for user_id, row in self.users.items():
+            if row["user_email"] == body["username"] and self.passwords.get(user_id) == body["password"]:
+                session = "sk-session-%d-of-%s" % (len(self.requests), user_id)
+                self.add_key(session, user_id=user_id, team_id=SESSIONS)
+                return {"token": self._page_token(session)}
+        raise proxy_error(401, "Invalid credentials used to access UI.", "auth_error", "invalid_credentials")
+
+    def _end_sessions(self, user_id):
+        self._drop_keys(lambda key: key["team_id"] == SESSIONS and key["user_id"] == user_id)
 
     def _write_lost(self, path):
         return path in self.lose_writes_to
@@ -194,7 +227,8 @@ class FakeLitellm:
             raise proxy_error(400, "{'error': 'Invalid key format. Received=%s'}" % raw, "bad_request_error", "key")
         token = hashlib.sha256(raw.encode()).hexdigest()
         self._refuse_taken_alias(body.get("key_alias"), token)
-        fields = {name: body.get(name) for name in KEY_FIELDS}
+        # An end is only taken as a duration.
+        fields = {name: body.get(name) for name in KEY_FIELDS if name != "expires"} | {"expires": None}
         for name, value in self.defaults.items():
             if fields.get(name) is None:
                 fields[name] = value
@@ -292,7 +326,8 @@ class FakeLitellm:
             if len(body["password"]) < SHORTEST_PASSWORD:
                 raise detail_error(400, "Password does not meet the configured policy")
             row["password_reset_required"] = True
-            self._drop_keys(lambda key: key["team_id"] == SESSIONS and key["user_id"] == user_id)
+            self.passwords[user_id] = body["password"]
+            self._end_sessions(user_id)
         return {"user_id": user_id, "data": dict(row)}
 
     def post_user_delete(self, body):
@@ -516,8 +551,9 @@ class FakeLitellm:
 
             def _program(self, method, path, query, body):
                 try:
-                    if self.headers.get("Authorization") != "Bearer " + MASTER_KEY:
-                        token = hashlib.sha256((self.headers.get("Authorization") or "")[7:].encode()).hexdigest()
+                    token = hashlib.sha256((self.headers.get("Authorization") or "")[7:].encode()).hexdigest()
+                    session = path == "/key/list" and fake.keys.get(token, {}).get("team_id") == SESSIONS
+                    if self.headers.get("Authorization") != "Bearer " + MASTER_KEY and path not in OPEN_PATHS and not session:
                         raise proxy_error(
                             401, "Authentication Error, Invalid proxy server token. Hash=%s" % token, "token_not_found_in_db", "key"
                         )

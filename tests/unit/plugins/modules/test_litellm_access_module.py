@@ -560,7 +560,7 @@ def test_a_run_that_died_half_way_is_finished_by_the_next(gateway):
 
 def test_many_leavers_are_deleted_in_few_calls(gateway):
     people = everybody(gateway, 120)
-    result = access(gateway, *[dict(person, state="absent") for person in people])
+    access(gateway, *[dict(person, state="absent") for person in people])
     assert len(gateway.written("/key/delete")) == 2
     assert gateway.keys == {}
 
