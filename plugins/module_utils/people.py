@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.private_llm.platform.plugins.module_utils import hkdf
 
 STATES = ("present", "blocked", "absent")
-TEAM_STATES = ("present", "absent")
+TEAM_STATES = ("present", "blocked", "absent")
 BUDGET = {"max_budget": "number", "budget_duration": "duration"}
 RATES = {"rpm_limit": "whole number", "tpm_limit": "whole number"}
 PARALLEL = {"max_parallel_requests": "whole number"}
@@ -62,6 +62,7 @@ TEAM_FIELDS: dict[str, str] = {
     **BUDGET,
     **RATES,
 }
+BUDGET_STATES = ("present", "absent")
 BUDGET_FIELDS: dict[str, str] = {"name": "text", "state": "text", "soft_budget": "number", **BUDGET, **RATES, **PARALLEL}
 
 # What a key has of its person unless it says otherwise.
@@ -197,7 +198,10 @@ def _common_problems(
         problem = key_problem(usable[field]) if field in usable else None
         if problem:
             problems.append("%s %s." % (field, problem))
-    if "max_budget" in usable and entry.get("budget_duration") is None and not default_budget_duration:
+    no_period = entry.get("budget_duration") is None and ("budget_duration" in entry or not default_budget_duration)
+    if "max_budget" not in entry and "budget_duration" in entry and no_period and default_budget_duration:
+        problems.append("budget_duration is null, but the default max_budget needs it; give max_budget as null, too, for no budget.")
+    if "max_budget" in usable and no_period:
         problems.append("max_budget needs budget_duration, the period after which it starts anew, such as 30d.")
     if "budget_duration" in usable and "max_budget" in entry and entry["max_budget"] is None:
         problems.append("budget_duration means nothing without max_budget.")
@@ -326,7 +330,8 @@ def problems_of(
         values = [person.get("key"), *(key.get("value") for key in listed or [] if isinstance(key, Mapping))]
         email = person.get("email")
         for kind, value, seen in [
-            ("e-mail address", email.casefold() if isinstance(email, str) else None, emails),
+            # Somebody who goes on under another name has the address that the absent name had.
+            ("e-mail address", email.casefold() if isinstance(email, str) and person.get("state") != "absent" else None, emails),
             *(("key", value, keys) for value in values),
         ]:
             if isinstance(value, str) and value:
@@ -358,7 +363,7 @@ def budget_problems(budgets: Any) -> list[str]:
 
     def check(_who: str, budget: Mapping[str, Any]) -> list[str]:
         problems: list[str] = []
-        return problems + _common_problems(budget, _usable(budget, BUDGET_FIELDS, problems), TEAM_STATES)
+        return problems + _common_problems(budget, _usable(budget, BUDGET_FIELDS, problems), BUDGET_STATES)
 
     return _list_problems(budgets, "budget", check)
 
@@ -439,7 +444,8 @@ def _keys_of_one(
     if expires is not None:
         common["expires"] = moment_text(expires)
     own = entry.get("value")
-    key = {"alias": _alias(name, key_name, generation), "value": own or _derived(root_secret, name, key_name, generation), **common}
+    value = own or _derived(root_secret, name, key_name, generation)
+    key = {"alias": _alias(name, key_name, generation), "value": value, "generation": generation, **common}
     if grace and (own or generation == 1):
         key["grace_seconds"] = grace
     keys = [key]
