@@ -422,18 +422,20 @@ def _failure(errors: list[LitellmError], left: Plan) -> LitellmError:
     return LitellmError("%s Another run does what is left." % text if left.steps else text, errors[0].status, errors[0].error_type)
 
 
-def lock_directory() -> str | None:
-    """Where locks of this account lie: a directory in which nobody else can put anything; None where there is none."""
-    if os.access(LOCK_DIRECTORY, os.W_OK):
-        return LOCK_DIRECTORY
+def _open_lock(name: str, directory: str | None) -> int | None:
+    """The file to lock, in the first place where this account can have one and nobody else can put another; None where there is none."""
     own = os.environ.get("XDG_RUNTIME_DIR") or os.path.join(tempfile.gettempdir(), "private_llm.platform-%d" % os.geteuid())
-    try:
-        os.makedirs(own, mode=0o700, exist_ok=True)
-        found = os.lstat(own)
-    except OSError:
-        return None
-    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return own if mine else None
+    for place in [directory] if directory else [LOCK_DIRECTORY, own]:
+        try:
+            if place == own:
+                os.makedirs(own, mode=0o700, exist_ok=True)
+                found = os.lstat(own)
+                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                    continue
+            return os.open(os.path.join(place, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            continue
+    return None
 
 
 @contextlib.contextmanager
@@ -447,12 +449,8 @@ def alone(api_url: str, only_looks: bool = False, directory: str | None = None) 
         yield False
         return
     name = "private_llm.platform-%s.lock" % hashlib.sha256(api_url.rstrip("/").encode("utf-8")).hexdigest()[:16]
-    place = directory or lock_directory()
-    try:
-        handle = os.open(os.path.join(place or "", name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600) if place else -1
-    except OSError:
-        handle = -1
-    if handle < 0:
+    handle = _open_lock(name, directory)
+    if handle is None:
         yield False
         return
     try:

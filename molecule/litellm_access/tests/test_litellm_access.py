@@ -204,7 +204,7 @@ def test_what_a_person_may_spend_holds_for_the_keys_of_a_team_too(outside):
     assert ask(outside, key_of("barbara")).status == 200
 
 
-def test_a_key_of_a_team_may_use_the_teams_models_alone(outside):
+def test_trap_21_a_key_of_a_team_may_use_the_teams_models_alone(outside):
     Run([*PEOPLE, {"name": "barbara", "teams": ["research"]}], teams=[{**TEAM, "models": ["another-model"]}])
     assert kind_of(ask(outside, key_of("barbara"))) == (403, "team_model_access_denied")
     Run([*PEOPLE, {"name": "barbara", "teams": ["research"]}], teams=[TEAM])

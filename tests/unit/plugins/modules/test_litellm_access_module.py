@@ -625,3 +625,62 @@ def test_a_limit_above_the_teams_is_refused_where_the_gateway_would(gateway):
     result = run_module(litellm_access.main, {"api_url": gateway.url, "api_key": MASTER_KEY, "users": [person], "teams": teams})
     assert "ada: rpm_limit 60 of key ada-1 is more than the 50 of its team research." in result["msg"]
     assert gateway.requests == []
+
+
+# -- what a failed run tells ----------------------------------------------
+
+
+def test_a_run_that_fails_half_way_tells_what_it_did_and_what_the_gateway_said(gateway):
+    given(gateway, linus())
+    gateway.answer_always("/key/generate", 403, {"error": {"message": "not for you", "type": "auth_error", "code": "403"}})
+    result = access(gateway, ada(), linus(state="blocked"))
+    assert (result["failed"], result["changed"], result["status"], result["error_type"]) == (True, True, 403, "auth_error")
+    assert result["people"] == [
+        {"name": "ada", "state": "present", "changes": ["user made"]},
+        {"name": "linus", "state": "blocked", "changes": ["key linus-1: blocked", "login to the web page ended"]},
+    ]
+    assert result["summary"] == ["ada: user made", "linus: key linus-1: blocked; login to the web page ended"]
+    assert result["diff"]["after"]["linus"]["key linus-1"] == {"blocked": True}
+    assert result["calls"]["write"] == 4
+
+
+def test_users_that_were_made_together_are_told_one_by_one_when_the_run_fails(gateway):
+    gateway.add_user("p1", user_email="x@example.com")
+    gateway.answer_always("/user/new", 403, {"error": {"message": "no", "type": "auth_error", "code": "403"}})
+    gateway.answer_always("/key/generate", 403, {"error": {"message": "no", "type": "auth_error", "code": "403"}})
+    people = [{"name": "p%d" % number, "keys": [{"alias": "p%d-1" % number, "value": "sk-key-of-person-%06d" % number}]} for number in range(5)]
+    result = access(gateway, *people)
+    assert [(person["name"], person["changes"][0]) for person in result["people"] if "user made" in person["changes"]] == [
+        ("p%d" % number, "user made") for number in (0, 2, 3, 4)
+    ]
+
+
+def test_a_run_that_never_reached_the_gateway_says_that_nothing_changed(gateway):
+    result = access(gateway, ada(), key="sk-some-wrong-master-key")
+    assert (result["changed"], result["people"], result["status"]) == (False, [], 401)
+
+
+def test_a_password_that_ends_a_login_is_long_and_new_and_never_shown(gateway):
+    given(gateway, ada(), linus())
+    result = access(gateway, ada(state="absent"), linus(state="blocked"))
+    passwords = [body["password"] for body in gateway.written("/user/update") if "password" in body]
+    assert len(set(passwords)) == 2 and min(map(len, passwords)) > 60
+    assert not [password for password in passwords if password in result["printed"]]
+
+
+def test_trap_23_a_key_with_a_budget_keeps_its_period_when_another_limit_changes(gateway):
+    person = ada(rpm_limit=3)
+    person["keys"][0].update(max_budget=2, budget_duration="30d")
+    given(gateway, person)
+    person["keys"][0]["rpm_limit"] = 5
+    access(gateway, person)
+    assert set(gateway.written("/key/update")[0]) == {"key", "rpm_limit"}
+    key = gateway.key_of(ADA_KEY)
+    assert (key["rpm_limit"], key["max_budget"], key["budget_duration"]) == (5, 2, "30d")
+
+
+def test_an_older_gateway_that_asks_for_the_period_again_is_a_sentence_and_not_a_loop(gateway):
+    given(gateway, ada(rpm_limit=3))
+    gateway.answer_always("/key/update", 400, {"error": {"message": "budget_duration is missing", "type": "bad_request_error", "code": "400"}})
+    result = access(gateway, ada(rpm_limit=5))
+    assert result["failed"] and "400 (bad_request_error): budget_duration is missing" in result["msg"]
