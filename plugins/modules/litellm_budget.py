@@ -16,10 +16,10 @@ description:
   - A budget is a set of limits with a name, which any number of keys can have. Each key has the limits for itself.
   - A limit that is not given is removed, for the gateway keeps no note of what was set here.
 extends_documentation_fragment:
-  - private_llm.platform.litellm
   - private_llm.platform.litellm_single
-  - private_llm.platform.litellm_limits
   - private_llm.platform.litellm_parallel
+  - private_llm.platform.litellm_limits
+  - private_llm.platform.litellm
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.

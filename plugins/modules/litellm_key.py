@@ -17,11 +17,11 @@ description:
     hash.
   - To rotate a key, give another O(value) under the same O(alias), with O(grace) where both are to work for a while.
 extends_documentation_fragment:
-  - private_llm.platform.litellm
   - private_llm.platform.litellm_single
-  - private_llm.platform.litellm_limits
-  - private_llm.platform.litellm_parallel
   - private_llm.platform.litellm_marked
+  - private_llm.platform.litellm_parallel
+  - private_llm.platform.litellm_limits
+  - private_llm.platform.litellm
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.

@@ -16,10 +16,10 @@ description:
   - Makes, changes or removes a team and its limits. Who is in it is said by M(private_llm.platform.litellm_user) or
     M(private_llm.platform.litellm_access).
 extends_documentation_fragment:
-  - private_llm.platform.litellm
   - private_llm.platform.litellm_single
-  - private_llm.platform.litellm_limits
   - private_llm.platform.litellm_marked
+  - private_llm.platform.litellm_limits
+  - private_llm.platform.litellm
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.

@@ -15,10 +15,10 @@ author:
 description:
   - Makes, changes, blocks or removes a user and the user's places in teams. Keys are made by M(private_llm.platform.litellm_key).
 extends_documentation_fragment:
-  - private_llm.platform.litellm
   - private_llm.platform.litellm_single
-  - private_llm.platform.litellm_limits
   - private_llm.platform.litellm_marked
+  - private_llm.platform.litellm_limits
+  - private_llm.platform.litellm
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.

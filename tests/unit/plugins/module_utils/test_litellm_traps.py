@@ -74,7 +74,7 @@ WITHOUT_A_TEST = {
 }
 
 
-def tests_by_trap():
+def names_by_trap():
     found = {}
     for path in [*(ROOT / "tests" / "unit").rglob("*.py"), *(ROOT / "molecule").glob("litellm*/tests/*.py")]:
         for name in re.findall(r"^def ((?:test_)?trap_\d+(?:_and_\d+)*_\w+)\(", path.read_text(), re.MULTILINE):
@@ -85,8 +85,8 @@ def tests_by_trap():
 
 @pytest.mark.parametrize("number", TRAPS)
 def test_each_trap_has_a_test_or_a_reason_for_none(number):
-    assert (number in tests_by_trap()) != (number in WITHOUT_A_TEST), TRAPS[number]
+    assert (number in names_by_trap()) != (number in WITHOUT_A_TEST), TRAPS[number]
 
 
 def test_no_test_is_named_after_a_trap_that_is_not_in_the_list():
-    assert set(tests_by_trap()) <= set(TRAPS)
+    assert set(names_by_trap()) <= set(TRAPS)
