@@ -211,6 +211,25 @@ def test_trap_21_a_key_of_a_team_may_use_the_teams_models_alone(outside):
     assert ask(outside, key_of("barbara")).status == 200
 
 
+def test_a_team_that_somebody_blocked_at_the_gateway_works_again_after_a_run(outside):
+    people = [*PEOPLE, {"name": "barbara", "teams": ["research"]}]
+    Run(people, teams=[TEAM])
+    assert outside.request(4000, "/team/block", key=MASTER_KEY, body={"team_id": TEAM["name"]}).status == 200
+    assert ask(outside, key_of("barbara")).status == 401
+    assert "team research: unblocked" in Run(people, teams=[TEAM]).sentences
+    assert ask(outside, key_of("barbara")).status == 200
+
+
+def test_somebody_who_leaves_is_out_although_something_stands_in_the_way_of_somebody_else(outside):
+    made = {"key": "sk-made-by-hand-0123456789", "key_alias": "barbara-1"}
+    key = key_of("ada")
+    assert outside.request(4000, "/key/generate", key=MASTER_KEY, body=made).status == 200
+    outcome = Run([*changed("ada", state="absent"), {"name": "barbara"}])
+    assert outside.request(4000, "/key/delete", key=MASTER_KEY, body={"key_aliases": ["barbara-1"]}).status == 200
+    assert outcome.status != 0 and "the alias barbara-1 belongs to another key" in outcome.sentences
+    assert kind_of(ask(outside, key)) == (401, "token_not_found_in_db")
+
+
 def test_the_users_playbook_adds_one_person_in_seconds_and_says_so(outside):
     before = keys_at_the_gateway(outside)
     started = time.monotonic()
