@@ -321,13 +321,14 @@ class _Planner:
             return
         # Somebody whom the list keeps out loses what there is, whoever made it.
         ended, is_due = self._login_ended(user, row)
-        if row is not None and user.state != "absent" and self._belongs_elsewhere("user", user.name, row):
+        elsewhere = row is not None and user.state != "absent" and self._belongs_elsewhere("user", user.name, row)
+        if row is not None and is_due and (elsewhere or user.state == "absent"):
+            self._end_login(user, row, ended, {**state.metadata_of(row), state.LOGIN_ENDED: ended})
+        if elsewhere:
             return
         if user.state == "absent":
             # The row stays: what the person has spent remains readable.
             if row is not None:
-                if is_due:
-                    self._end_login(user, row, ended, {**state.metadata_of(row), state.LOGIN_ENDED: ended})
                 if row.get("user_role") not in (None, state.USER_ROLE):
                     # A role given at the gateway could still be logged in with.
                     role = {"user_role": state.USER_ROLE}

@@ -964,10 +964,11 @@ def what_belongs_to_the_module_for_one_object_is_refused_to_the_list_until_it_ta
 
 @case
 def whom_the_list_keeps_out_loses_keys_that_stand_alone_too(world):
-    world.single(litellm_user, name=world.name("ada"))
+    world.single(litellm_user, name=world.name("ada"), email=world.name("ada") + "@example.com")
     world.single(litellm_key, alias=world.name("ada-1"), value=world.value("ada"), user=world.name("ada"))
-    world.run(litellm_access, users=[world.person(state="blocked")])
-    assert world.key(world.value("ada"))["blocked"] is True
+    session = world.log_in("ada")
+    assert "user %s: is managed by litellm_user" % world.name("ada") in world.run(litellm_access, users=[world.person(state="blocked")])["msg"]
+    assert (world.key(world.value("ada"))["blocked"], world.works(session)) == (True, False)
     world.steady(world.person(state="absent"))
     assert world.key(world.value("ada")) is None
 
