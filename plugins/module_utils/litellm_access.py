@@ -111,7 +111,9 @@ def look_at(client: LitellmClient, wanted: Wanted) -> Found:
     found = Found()
     names = sorted({user.name for user in wanted.users} | {key.person for key in wanted.keys if key.person})
     for start in range(0, len(names), NAMES_A_CALL):
-        rows = client.users(lambda row: state.slim("user", row), user_ids=",".join(names[start : start + NAMES_A_CALL]))
+        asked = names[start : start + NAMES_A_CALL]
+        # One name alone is looked for as a part of names, which may be thousands; of several each is meant as it is.
+        rows = client.users(lambda row: state.slim("user", row), user_ids=",".join(asked if len(asked) > 1 else asked * 2))
         found.users.update({str(row["user_id"]): row for row in rows})
     _find_holders_of_addresses(client, wanted, found)
     # Whether somebody who has a wanted address is gone is told by the keys.

@@ -129,7 +129,7 @@ class World:
         return sorted(str(row["key_alias"]).removeprefix(self.tag + "-") for row in answer["keys"])
 
     def user(self, word):
-        _status, answer = self.call("/user/list", user_ids=self.name(word), page_size=100)
+        _status, answer = self.call("/user/list", user_ids=",".join([self.name(word)] * 2), page_size=100)
         return answer["users"][0] if answer["users"] else None
 
     def team(self, word):
@@ -156,9 +156,10 @@ class World:
 
     def log_in(self, word):
         """A session of the web page."""
-        if self.user(word)["password_reset_required"] is False:
+        user = self.user(word)
+        if user["password_reset_required"] is None:
             self.choose_password(word)
-        status, answer = self.call("/v2/login", {"username": self.user(word)["user_email"], "password": "Chosen-password-0123456789"})
+        status, answer = self.call("/v2/login", {"username": user["user_email"], "password": "Chosen-password-0123456789"})
         assert status == 200, answer
         return session_of(answer)
 
@@ -318,6 +319,16 @@ def the_gateway_finds_an_address_by_any_part_of_it(world):
 
 def self_domain(world):
     return world.tag
+
+
+@case
+def trap_3_the_gateway_finds_one_name_by_any_part_of_it_and_several_as_they_are(world):
+    for word in ("ann", "ann.l"):
+        world.done("/user/new", user_id=world.name(word), auto_create_key=False)
+    asked = world.name("ann")
+    assert len(world.call("/user/list", user_ids=asked)[1]["users"]) == 2
+    assert [row["user_id"] for row in world.call("/user/list", user_ids="%s,%s" % (asked, asked))[1]["users"]] == [asked]
+    assert world.single(litellm_user, name=asked, rpm_limit=3)["calls"]["read"] <= 5
 
 
 @case
@@ -850,8 +861,9 @@ def the_gateway_ignores_an_end_that_is_no_duration(world):
 @case
 def the_gateway_hides_sessions_and_ends_them_when_a_password_is_written(world):
     world.done("/user/new", user_id=world.name("x"), user_email=world.name("x") + "@example.com", auto_create_key=False)
-    assert world.user("x")["password_reset_required"] is False
+    assert world.user("x")["password_reset_required"] is None
     session = world.log_in("x")
+    assert world.user("x")["password_reset_required"] is False
     assert world.works(session) and world.aliases("x") == []
     world.done("/user/update", user_id=world.name("x"), password="Another-password-0123456789")
     assert not world.works(session) and world.user("x")["password_reset_required"] is True

@@ -104,7 +104,7 @@ class FakeLitellm:
     def add_user(self, user_id, **fields):
         row = dict.fromkeys(USER_FIELDS)
         row.update(user_id=user_id, models=[], metadata={}, user_role=None, spend=0.0, created_at="2026-11-23T07:54:00Z")
-        row["password_reset_required"] = False
+        row["password_reset_required"] = None
         row.update(fields)
         self.users[user_id] = row
         return row
@@ -154,7 +154,9 @@ class FakeLitellm:
         page, size = self._page(query, "page_size", 25)
         rows = list(self.users.values())
         if "user_ids" in query:
-            rows = [row for row in rows if row["user_id"] in query["user_ids"].split(",")]
+            asked = query["user_ids"].split(",")
+            # One alone is any part of a name.
+            rows = [row for row in rows if row["user_id"] in asked or (len(asked) == 1 and asked[0].lower() in row["user_id"].lower())]
         if "user_email" in query:
             rows = [row for row in rows if query["user_email"].lower() in (row["user_email"] or "").lower()]
         if "sort_by" in query:

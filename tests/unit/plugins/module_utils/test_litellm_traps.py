@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[4]
 TRAPS = {
     1: "/key/list gives bare hashes unless asked for objects",
     2: "lists are paged, and a page of more than a hundred is refused",
-    3: "an address is found by any part of it",
+    3: "an address is found by any part of it, and so is a name that is asked for alone",
     4: "each call has an envelope of its own",
     5: "/user/info ignores an address and gives the caller",
     6: "a key is read back as its hash alone, and must not be in an address",
