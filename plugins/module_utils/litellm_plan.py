@@ -133,6 +133,10 @@ class _Planner:
         self.is_list = wanted.manager == state.MANAGER
         self.now = datetime.fromtimestamp(found.now, timezone.utc)
         self.keys = {key.token: key for key in wanted.keys}
+        self.listed_keys_of: dict[str, list[Key]] = defaultdict(list)
+        for key in wanted.keys:
+            self.listed_keys_of[key.person].append(key)
+        self.listed_teams = {team.name: team for team in wanted.teams}
         self.keys_of: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in found.keys.values():
             self.keys_of[str(row.get("user_id"))].append(row)
@@ -473,7 +477,7 @@ class _Planner:
 
     def _join(self, membership: Membership, recorded: str) -> None:
         team = self.found.teams.get(membership.team)
-        if team is None and not any(wanted.name == membership.team for wanted in self.wanted.teams):
+        if team is None and membership.team not in self.listed_teams:
             self.plan.conflicts.append("%s: there is no team %s, neither in the list nor at the gateway." % (membership.user, membership.team))
             return
         target = {"team_id": membership.team}
@@ -500,7 +504,7 @@ class _Planner:
         row = self.found.teams.get(team)
         if row is None or user not in row["members_with_roles"]:
             return True
-        if any(wanted.name == team and wanted.state == "absent" for wanted in self.wanted.teams):
+        if team in self.listed_teams and self.listed_teams[team].state == "absent":
             return True
         person = self.users.get(user)
         if person is None or person.state != "absent":
@@ -537,7 +541,7 @@ class _Planner:
             and str(row["token"]) not in self.keys
             and (name, str(state.metadata_of(row).get(state.MANAGED_KEY))) not in self.turned_back
         ]
-        successors = {key.name: key for key in self.wanted.keys if key.person == name and key.grace and not key.retiring and key.state != "absent"}
+        successors = {key.name: key for key in self.listed_keys_of.get(name, ()) if key.grace and not key.retiring and key.state != "absent"}
         for row in sorted(unlisted, key=_latest_first):
             successor = successors.pop(str(state.metadata_of(row).get(state.MANAGED_KEY) or ""), None)
             user = self.users.get(name)

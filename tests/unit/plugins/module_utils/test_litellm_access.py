@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_access as core
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmClient, LitellmError
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_plan import make_plan
 from ansible_collections.private_llm.platform.plugins.module_utils.people import moment
 from ansible_collections.private_llm.platform.tests.unit.fakes.litellm import MASTER_KEY, FakeLitellm
 
@@ -370,3 +371,16 @@ def test_ten_thousand_people_fit_into_200_mebibytes(gateway):
     result = json.loads(done.stdout.strip().splitlines()[-1])
     assert (result.get("changed"), result["calls"]) == (False, {"read": 101 + 100 + 1, "write": 0}), result.get("msg")
     assert json.loads(done.stderr.strip().splitlines()[-1])["mebibytes"] <= 200
+
+
+def test_ten_times_as_many_people_take_about_ten_times_as_long_to_plan():
+    def seconds(count):
+        wanted = state.wanted_of(people(count))
+        keys = {key.token: {"token": key.token, "user_id": key.person, **key.fields} for key in wanted.keys}
+        found = state.Found(keys=keys, now=time.time())
+        started = time.process_time()
+        make_plan(wanted, found)
+        return time.process_time() - started
+
+    few = min(seconds(1000) for _attempt in range(3))
+    assert min(seconds(10000) for _attempt in range(2)) <= 20 * few
