@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timezone
 from typing import Any
 
@@ -20,9 +20,9 @@ TEAM_STATES = ("present", "blocked", "absent")
 BUDGET = {"max_budget": "number", "budget_duration": "duration"}
 RATES = {"rpm_limit": "whole number", "tpm_limit": "whole number"}
 PARALLEL = {"max_parallel_requests": "whole number"}
-# Per person and, under the same names, as defaults for everybody.
 # What lies in a person's hand-out beside the directories of further keys.
 HANDOUT_FILES = ("README.md", "curl.sh", "curlrc", "dotenv", "environment", "key")
+# Per person and, under the same names, as defaults for everybody.
 LIMITS: dict[str, str] = {**BUDGET, **RATES, **PARALLEL, "models": "list", "key_grace": "grace"}
 FIELDS: dict[str, str] = {
     "name": "text",
@@ -377,9 +377,16 @@ def default_problems(defaults: Mapping[str, Any], models: Iterable[str] | None =
     return ["The default for people who do not have their own: %s" % problem for problem in problems]
 
 
-def near_names(name: str, people: Iterable[Mapping[str, Any]]) -> str:
-    """The end of a sentence about a name that nobody in the list has."""
-    return did_you_mean(name, [str(person["name"]) for person in people], most=3)
+def only_of(people: Sequence[Mapping[str, Any]], names: Collection[str]) -> Sequence[Mapping[str, Any]]:
+    """The people with these names; everybody when no name is given."""
+    return [person for person in people if person["name"] in names] if names else people
+
+
+def unknown_name_problems(names: Iterable[str], people: Any) -> list[str]:
+    """Names asked for that nobody in the list has, a sentence each with the near ones."""
+    listed = [str(person.get("name") or "") for person in people or [] if isinstance(person, Mapping)] if isinstance(people, (list, tuple)) else []
+    known = set(listed)
+    return ["nobody in the list is called %s%s" % (name, did_you_mean(name, known, most=3)) for name in names if name not in known]
 
 
 def access_of(people: Iterable[Mapping[str, Any]], root_secret: str, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:

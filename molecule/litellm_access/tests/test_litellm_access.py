@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import shutil
 import stat
 import time
 
@@ -260,6 +261,16 @@ def test_the_users_playbook_does_not_know_a_name_and_says_which_are_near(outside
     outcome = users_playbook(PEOPLE, "--extra-vars", "only=grase")
     assert outcome.status != 0
     assert "nobody in the list is called grase; did you mean grace?" in outcome.sentences
+    assert keys_at_the_gateway(outside) == before
+
+
+def test_a_key_that_was_lost_is_handed_out_again_without_asking_the_gateway(outside):
+    before = keys_at_the_gateway(outside)
+    shutil.rmtree(hand_outs() / "ada")
+    nobody_there = "__platform_gateway_local_url=http://127.0.0.1:9"
+    outcome = users_playbook(PEOPLE, "--tags", "handouts", "--extra-vars", nobody_there)
+    assert outcome.status == 0, outcome.output
+    assert ask(outside, key_of("ada")).status == 200
     assert keys_at_the_gateway(outside) == before
 
 
