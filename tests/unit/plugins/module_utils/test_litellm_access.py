@@ -230,10 +230,10 @@ def when(gateway, path, act, times=1):
 
 
 def test_what_somebody_else_changes_meanwhile_is_put_back_and_told(gateway):
-    reconcile(gateway, people(2))
+    reconcile(gateway, people(1))
     row = gateway.key_of("sk-key-of-person-000000")
     when(gateway, "/key/update", lambda body: row.update(rpm_limit=99))
-    plan, _client = reconcile(gateway, people(2, rpm_limit=5))
+    plan, _client = reconcile(gateway, people(1, rpm_limit=5))
     assert row["rpm_limit"] == 5
     assert "Somebody else changed people at the same time, and it was put back: p0: key p0-1 has another rpm_limit" in str(plan.warnings)
 
