@@ -66,6 +66,8 @@ class Inventory(Step):
                 "llama_cpp_build_number": LLAMA_CPP_BUILD_NUMBER,
                 "llama_cpp_build_commit": LLAMA_CPP_BUILD_COMMIT,
                 "llama_cpp_artifact_directory": ARTIFACTS_IN_HOST,
+                # Beside the finished builds, so that hosts which come and go share it.
+                "llama_cpp_compiler_cache": f"{ARTIFACTS_IN_HOST}/compiled",
                 "llama_model_url": f"file://{FIXTURES_IN_HOST}/{MODEL_FILE}",
                 "llama_model_sha256": sha256_of(self.model),
             }

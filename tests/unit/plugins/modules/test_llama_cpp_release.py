@@ -26,7 +26,7 @@ CMAKE = """\
 """
 RECIPE = """\
     said="version: {version}"
-    for program in llama-server llama-bench llama-fit-params; do
+    for program in llama-server llama-bench llama-batched-bench llama-fit-params; do
       printf '#!/bin/sh\\necho "%s" >&2\\n' "$said" >bin/$program
       chmod 755 bin/$program
     done
