@@ -102,6 +102,29 @@ def test_a_release_for_gpus_finds_the_toolkits_library_by_itself(host, for_gpus)
     assert "/usr/local/cuda/lib" in host.check_output(f"ldd {path}/bin/llama-server | grep libcudart")
 
 
+@pytest.fixture
+def real_build(host):
+    if not host.file("/srv/real/build").exists:
+        pytest.skip("this machine has no CUDA compiler of the release that the lab has libraries for (/usr/local/cuda/bin/nvcc)")
+    return "/srv/real/build"
+
+
+def test_llama_cpp_itself_is_configured_for_the_gpus_that_were_asked_for_with_a_compiler_cache_and_nothing_fetched(host, real_build):
+    cache = dict(line.split("=", 1) for line in host.file(f"{real_build}/CMakeCache.txt").content_string.splitlines() if "=" in line)
+    assert cache["CMAKE_CUDA_ARCHITECTURES:UNINITIALIZED"] == "89-real;90-real"
+    assert cache["CMAKE_CUDA_COMPILER_LAUNCHER:UNINITIALIZED"] == "ccache"
+    assert cache["CUDA_cublas_LIBRARY:FILEPATH"] == "/srv/toolkit/lib/libcublas.so"
+    assert cache["CUDA_cuda_driver_LIBRARY:FILEPATH"].endswith("/lib/stubs/libcuda.so")
+    assert (cache["GGML_CUDA:BOOL"], cache["GGML_CUDA_NCCL:BOOL"], cache["GGML_CCACHE:BOOL"]) == ("ON", "OFF", "OFF")
+    assert (cache["LLAMA_USE_PREBUILT_UI:BOOL"], cache["LLAMA_OPENSSL:BOOL"]) == ("OFF", "OFF")
+
+
+@pytest.mark.parametrize("name", ["scale", "norm", "template-instances/fattn-vec-instance-q8_0-q8_0"])
+def test_a_file_of_llama_cpp_is_compiled_for_gpus(host, real_build, name):
+    sections = host.check_output(f"readelf --sections --wide {real_build}/ggml/src/ggml-cuda/CMakeFiles/ggml-cuda.dir/{name}.cu.o")
+    assert ".nv_fatbin" in sections
+
+
 def test_what_was_refused_left_nothing_behind(host):
     left = host.check_output(f"ls -A {RELEASES}").split()
     assert [name for name in left if name.startswith(".build")] == []
