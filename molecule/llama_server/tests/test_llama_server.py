@@ -215,5 +215,55 @@ def test_a_killed_server_comes_back(host):
     assert host.run(f"for n in $(seq 60); do curl --silent --fail {HERE}/health && exit 0; sleep 0.5; done; exit 1").rc == 0
 
 
+SECOND_KEY = "another-battery-staple-altogether"
+SECOND = "http://127.0.0.1:8001"
+
+
+def process_of(host, unit):
+    return host.check_output(f"systemctl show {unit} --property MainPID --value")
+
+
+def test_several_servers_of_one_host_have_models_and_keys_of_their_own(host):
+    for base, key, alias, other in ((HERE, KEY, "qwen3-coder", SECOND_KEY), (SECOND, SECOND_KEY, "second", KEY)):
+        assert ask(host, f"{base}/v1/models", key=other)[0] == 401
+        assert json.loads(ask(host, f"{base}/v1/models", key=key)[1])["data"][0]["id"] == alias
+
+
+def test_a_server_for_gpus_sees_nvidias_devices_and_the_cards_that_are_its_own(host):
+    # No card is here: a node of that name tells who would see one.
+    host.check_output("test -e /dev/nvidia7 || mknod --mode 666 /dev/nvidia7 c 195 7")
+    first, second = process_of(host, "llama-server"), process_of(host, "llama-server-second")
+    assert host.file(f"/proc/{second}/root/dev/nvidia7").exists
+    assert not host.file(f"/proc/{first}/root/dev/nvidia7").exists
+    environment = host.check_output(f"tr '\\0' '\\n' < /proc/{second}/environ").splitlines()
+    assert {"CUDA_VISIBLE_DEVICES=1", "CUDA_DEVICE_ORDER=PCI_BUS_ID"} <= set(environment)
+    assert "CUDA" not in host.check_output(f"tr '\\0' '\\n' < /proc/{first}/environ")
+
+
+def test_a_server_for_gpus_may_use_nvidias_devices_and_no_others(host):
+    shown = host.check_output("systemctl show llama-server-second --property DevicePolicy --property DeviceAllow --property PrivateDevices")
+    assert set(shown.splitlines()) == {"DevicePolicy=closed", "DeviceAllow=char-nvidia* rw", "PrivateDevices=no"}
+
+
+def test_a_server_for_gpus_is_started_after_the_module_that_it_may_not_load_itself(host):
+    after = host.check_output("systemctl show llama-server-second --property After --value").split()
+    assert {"modprobe@nvidia_uvm.service", "nvidia-persistenced.service"} <= set(after)
+
+
+def test_each_flag_whose_default_changes_from_version_to_version_is_given(host):
+    words = host.check_output(f"tr '\\0' '\\n' < /proc/{pid_of(host)}/cmdline").splitlines()
+    named = "--host --port --parallel --ctx-size --flash-attn --cache-type-k --cache-type-v --fit --gpu-layers --split-mode --batch-size --ubatch-size"
+    named += " --cache-ram --cont-batching --cache-prompt --slot-prompt-similarity --no-context-shift --jinja --offline --no-kv-unified --load-mode"
+    named += " --timeout --sse-ping-interval --metrics --no-slots --no-ui"
+    assert set(named.split()) <= set(words)
+
+
+def test_a_server_that_was_taken_away_leaves_neither_unit_nor_key(host):
+    assert not host.file("/etc/systemd/system/llama-server-gone.service").exists
+    assert not host.file("/etc/llama-server-gone/api-keys").exists
+    assert host.run("systemctl is-active llama-server-gone").stdout.strip() == "inactive"
+    assert not host.socket("tcp://127.0.0.1:8002").is_listening
+
+
 def test_systemd_finds_no_fault_in_the_units(host):
-    assert host.run("systemd-analyze verify llama-server.service llama-server-bridge.socket").stderr == ""
+    assert host.run("systemd-analyze verify llama-server.service llama-server-second.service llama-server-bridge.socket").stderr == ""
