@@ -14,7 +14,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.private_llm.platform.plugins.module_utils import inventory_checks, people
+from ansible_collections.private_llm.platform.plugins.module_utils import inventory_checks, model_servers, people
 
 ROLES_DIRECTORY = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 BUDGET_PERIOD_VARIABLE = "litellm_access_default_budget_duration"
@@ -100,6 +100,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += inventory_checks.unknown_variable_problems(raw, specs, [*arguments["platform_variables"], *own])
         problems += self._root_secret_problems(arguments["root_secret_variable"], raw, values)
         problems += self._access_problems(arguments, raw, values)
+        problems += self._model_problems(raw, values)
         for name in sorted(set(raw) & set(known)):
             try:
                 value = inventory_checks.decrypted(values[name])
@@ -121,6 +122,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
         problem = inventory_checks.secret_problem(name, value)
         return [problem] if problem else []
+
+    @staticmethod
+    def _model_problems(raw: Mapping[str, Any], values: Any) -> list[str]:
+        """What is wrong with the list of models, which every other play needs."""
+        name = model_servers.LIST
+        if name not in raw:
+            return []
+        try:
+            entries = inventory_checks.decrypted(values[name])
+        except Exception:
+            return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
+        return ["%s: %s" % (name, problem) for problem in model_servers.problems(entries, values)]
 
     @staticmethod
     def _access_problems(arguments: Mapping[str, Any], raw: Mapping[str, Any], values: Any) -> list[str]:
