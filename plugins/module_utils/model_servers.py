@@ -63,7 +63,7 @@ def servers(variables: Mapping[str, Any], defaults: Mapping[str, Any], name: str
     :param prices: ``input_price`` and ``output_price``, dollars for a million tokens, for entries without their own.
     :raises ModelsError: with all problems at once.
     """
-    given = variables[LIST] if LIST in variables else None
+    given = variables.get(LIST)
     entries = given if given is not None else [{"name": name}]
     complaints = problems(entries, variables)
     if complaints:
@@ -73,7 +73,7 @@ def servers(variables: Mapping[str, Any], defaults: Mapping[str, Any], name: str
 
 def names(variables: Mapping[str, Any], name: str) -> list[str]:
     """The names of the models that a host serves, as far as its list can be read; ``name`` where there is no list."""
-    entries = variables[LIST] if LIST in variables else [{"name": name}]
+    entries = variables.get(LIST, [{"name": name}])
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         return []
     named = [entry for entry in entries if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)]

@@ -215,6 +215,40 @@ def test_a_killed_server_comes_back(host):
     assert host.run(f"for n in $(seq 60); do curl --silent --fail {HERE}/health && exit 0; sleep 0.5; done; exit 1").rc == 0
 
 
+@pytest.fixture(scope="module")
+def measured(host):
+    return json.loads(host.file("/srv/measured.json").content_string)
+
+
+@pytest.fixture(scope="module")
+def batched(host):
+    """Tokens a second of llama.cpp's own program, by the number of streams."""
+    rows = [json.loads(line) for line in host.file("/srv/batched.jsonl").content_string.splitlines() if line.startswith("{")]
+    return {row["pl"]: row for row in rows}
+
+
+def test_what_people_feel_is_measured(measured):
+    found = measured["measured"]
+    assert (found["failed"], found["streams"], found["in_time"]) == (0, 4, True)
+    assert abs(found["prompt_tokens"] - 1024) < 150
+    for name in ("prefill", "alone", "each", "together"):
+        assert found[name]["p50"] > 0, name
+    assert 0 < found["first_token_alone"]["p50"] <= found["first_token_crowd"]["p95"] < 20
+    assert all(row["kept"] for row in measured["comparison"]), measured["comparison"]
+    assert "0.5.0" in measured["build"] or "11312" in measured["build"]
+
+
+def test_what_people_feel_is_no_more_than_the_same_build_gives_and_not_far_below(measured, batched):
+    """The tiny model makes a token in less than a millisecond, so that the server's own work weighs more here than it ever would."""
+    found = measured["measured"]
+    ratios = {
+        "prefill": found["prefill"]["highest"] / batched[1]["speed_pp"],
+        "alone": found["alone"]["highest"] / batched[1]["speed_tg"],
+        "together": found["together"]["highest"] / batched[4]["speed_tg"],
+    }
+    assert all(0.05 < ratio < 1.5 for ratio in ratios.values()), ratios
+
+
 SECOND_KEY = "another-battery-staple-altogether"
 SECOND = "http://127.0.0.1:8001"
 

@@ -341,6 +341,21 @@ def test_who_leaves_is_refused_and_the_others_stay(outside, inventory):
     assert ask(outside, key_of("ada")).status == 200
 
 
+@pytest.mark.parametrize("through, unit", [("server", "llama-server"), ("gateway", "litellm")])
+def test_what_people_feel_is_measured_and_kept_on_the_controller(inventory, tmp_path, secrets, through, unit):
+    little = {"rounds": 1, "streams": 3, "prompt_tokens": 256, "answer_tokens": 16, "seconds": 60}
+    settings = {"through": through, "platform_bench_directory": str(tmp_path / "bench"), **little}
+    run = run_playbook("bench.yml", inventory, "--extra-vars", json.dumps(settings))
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert recap(run)["failed"] == 0
+    (path,) = (tmp_path / "bench").iterdir()
+    kept = json.loads(path.read_text())
+    assert unit in path.name and path.stat().st_mode & 0o777 == 0o600
+    assert (kept["measured"]["failed"], kept["measured"]["first_token_crowd"]["count"]) == (0, 3)
+    assert [row["kept"] for row in kept["comparison"]] == ([True, True] if through == "server" else [])
+    assert names_of(secrets, run.stdout + run.stderr + path.read_text()) == []
+
+
 def test_no_secret_is_in_what_a_changing_run_prints(inventory, secrets):
     change(inventory, "users.yml", "rpm_limit: 100", "rpm_limit: 101")
     run = run_playbook("users.yml", inventory, "--diff", "-vvv")
