@@ -89,7 +89,12 @@ def test_check_mode_asks_nothing(server):
 
 @pytest.mark.parametrize(
     "wrong, sentence",
-    [({"streams": 0}, "streams is 0: at least 1"), ({"streams": 1000}, "measure the client"), ({"answer_tokens": 1}, "at least 2"), ({"url": "x"}, "http or https")],
+    [
+        ({"streams": 0}, "streams is 0: at least 1"),
+        ({"streams": 1000}, "measure the client"),
+        ({"answer_tokens": 1}, "at least 2"),
+        ({"url": "x"}, "http or https"),
+    ],
 )
 def test_parameters_that_cannot_work_are_a_sentence(server, wrong, sentence):
     assert sentence in bench(server, **wrong)["msg"]
