@@ -23,7 +23,7 @@ attributes:
     support: full
   diff_mode:
     description: There is nothing to show.
-    support: N/A
+    support: full
 options:
   url:
     description: Address of the server's interface, with the version, such as V(http://127.0.0.1:8000/v1).
