@@ -16,18 +16,18 @@ BRIDGE = "http://10.89.64.1:8000"
 ANSWER = "Hello from the tiny test model."
 
 
-def ask(host, url, *options, key=KEY, network=""):
-    """Status and body of a request from the host itself, or from one of its network namespaces."""
+def ask(host, url, *options, key=KEY, network="", patience=20):
+    """Status and body of a request from the host itself, or from one of its network namespaces; status 0 when ``patience`` seconds were not enough."""
     inside = f"ip netns exec {network} " if network else ""
     header = f"--header 'Authorization: Bearer {key}'" if key else ""
-    done = host.run(f"{inside}curl --silent --max-time 20 --write-out '\\n%{{http_code}}' {header} {' '.join(options)} {url}")
+    done = host.run(f"{inside}curl --silent --max-time {patience} --write-out '\\n%{{http_code}}' {header} {' '.join(options)} {url}")
     body, _newline, status = done.stdout.rpartition("\n")
     return int(status), body
 
 
-def chat(host, base, **settings):
+def chat(host, base, network="", patience=20, **settings):
     request = {"model": "qwen3-coder", "messages": [{"role": "user", "content": "Say hello"}], **settings}
-    return ask(host, f"{base}/v1/chat/completions", "--no-buffer", f"--json '{json.dumps(request)}'", network=settings.pop("network", ""))
+    return ask(host, f"{base}/v1/chat/completions", "--no-buffer", f"--json '{json.dumps(request)}'", network=network, patience=patience)
 
 
 def test_the_server_runs_now_and_at_boot(host):
@@ -194,9 +194,11 @@ def test_a_restart_lets_answers_end_and_who_comes_meanwhile_is_answered_by_the_n
     log = f"journalctl --no-pager --output cat --unit llama-server --since @{host.check_output('date +%s')}"
     host.check_output("systemctl restart --no-block llama-server")
     wait_until(lambda: "taking no new connections" in host.check_output(log), 10)
-    status, body = chat(host, BRIDGE, network="gateway")
+    # The streams may take long on a busy machine, and who comes now waits for their end.
+    status, body = chat(host, BRIDGE, network="gateway", patience=100)
     while status == 503:  # the next server takes connections while it still loads the model, and says so
         status, body = chat(host, BRIDGE, network="gateway")
+    assert status != 0, "the new request was not answered in time"
     assert pid_of(host) not in (before, "0"), "the new request was answered by the old server"
     assert (status, json.loads(body)["choices"][0]["message"]["content"]) == (200, ANSWER)
     for number in range(4):
@@ -222,9 +224,12 @@ def measured(host):
 
 @pytest.fixture(scope="module")
 def batched(host):
-    """Tokens a second of llama.cpp's own program, by the number of streams."""
-    rows = [json.loads(line) for line in host.file("/srv/batched.jsonl").content_string.splitlines() if line.startswith("{")]
-    return {row["pl"]: row for row in rows}
+    """Tokens a second of llama.cpp's own program, by the length of the prompt and the number of streams; the better of two runs."""
+    best = {}
+    for row in (json.loads(line) for line in host.file("/srv/batched.jsonl").content_string.splitlines() if line.startswith("{")):
+        seen = best.setdefault((row["pp"], row["pl"]), {"read": 0.0, "made": 0.0})
+        seen.update(read=max(seen["read"], row["speed_pp"]), made=max(seen["made"], row["speed_tg"]))
+    return best
 
 
 def test_what_people_feel_is_measured(measured):
@@ -238,15 +243,15 @@ def test_what_people_feel_is_measured(measured):
     assert "0.5.0" in measured["build"] or "11312" in measured["build"]
 
 
-def test_what_people_feel_is_no_more_than_the_same_build_gives_and_not_far_below(measured, batched):
-    """The tiny model makes a token in less than a millisecond, so that the server's own work weighs more here than it ever would."""
+def test_what_people_feel_is_near_what_the_same_build_gives_without_a_server(measured, batched):
+    """The tiny model makes a token in a fraction of a millisecond, so the server's own work and the machine's other work weigh more than they ever would."""
     found = measured["measured"]
     ratios = {
-        "prefill": found["prefill"]["highest"] / batched[1]["speed_pp"],
-        "alone": found["alone"]["highest"] / batched[1]["speed_tg"],
-        "together": found["together"]["highest"] / batched[4]["speed_tg"],
+        "prefill": found["prefill"]["p50"] / batched[1024, 1]["read"],
+        "alone": found["alone"]["p50"] / batched[64, 1]["made"],
+        "together": found["together"]["p50"] / batched[64, 4]["made"],
     }
-    assert all(0.05 < ratio < 1.5 for ratio in ratios.values()), ratios
+    assert all(0.1 < ratio < 1.5 for ratio in ratios.values()), ratios
 
 
 SECOND_KEY = "another-battery-staple-altogether"

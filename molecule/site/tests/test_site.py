@@ -403,11 +403,11 @@ def test_a_port_that_is_taken_stops_the_run_before_anything_is_changed(host, inv
 # -- a second server --------------------------------------------------------------------------------------------------------
 
 
-def prompts_read(host, port, unit):
-    """How many tokens of prompts a model server has read since its start, out of its own metrics."""
+def tokens_made(host, port, unit):
+    """How many tokens a model server has made since its start, out of its own metrics."""
     key = host.check_output(f"head -n 1 /etc/{unit}/api-keys")
     metrics = host.check_output(f"curl --silent --fail --header 'Authorization: Bearer {key}' http://127.0.0.1:{port}/metrics")
-    return sum(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("llamacpp:prompt_tokens"))
+    return next(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("llamacpp:tokens_predicted_total "))
 
 
 def test_a_second_server_of_the_same_name_takes_its_share_of_the_requests(host, outside, inventory):
@@ -417,10 +417,10 @@ def test_a_second_server_of_the_same_name_takes_its_share_of_the_requests(host, 
     run = run_playbook("site.yml", inventory)
     assert run.returncode == 0 and recap(run)["failed"] == 0, run.stdout[-3000:]
     assert host.check_output("systemctl show llama-server --property MainPID --value") == first, "the first server was restarted"
-    before = [prompts_read(host, port, unit) for port, unit in ((8000, "llama-server"), (8001, "llama-server-8001"))]
+    before = [tokens_made(host, port, unit) for port, unit in ((8000, "llama-server"), (8001, "llama-server-8001"))]
     for _request in range(16):
         assert ask(outside, key_of("ada")).status == 200
-    after = [prompts_read(host, port, unit) for port, unit in ((8000, "llama-server"), (8001, "llama-server-8001"))]
+    after = [tokens_made(host, port, unit) for port, unit in ((8000, "llama-server"), (8001, "llama-server-8001"))]
     assert all(now > then for now, then in zip(after, before, strict=True)), (before, after)
     assert len(set(host.check_output("cat /etc/llama-server*/api-keys").split())) == 2
 
