@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.private_llm.platform.plugins.module_utils import inventory_checks, people
+from ansible_collections.private_llm.platform.plugins.module_utils import inventory_checks, model_servers, people
 
 ROLES_DIRECTORY = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 BUDGET_PERIOD_VARIABLE = "litellm_access_default_budget_duration"
@@ -55,7 +55,7 @@ def _without_text(spec: Any) -> Any:
     return cleaned
 
 
-class _Values:
+class _Values(Mapping[str, Any]):
     """A host's variables as they will be; what needs no templating is not copied through it, for thousands of people take a second there."""
 
     def __init__(self, raw: Mapping[str, Any], templated: Any) -> None:
@@ -65,6 +65,12 @@ class _Values:
     def __getitem__(self, name: str) -> Any:
         raw = self.raw[name]
         return raw if inventory_checks.is_plain(raw) else inventory_checks.decrypted(self._templated[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.raw)
+
+    def __len__(self) -> int:
+        return len(self.raw)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -113,6 +119,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += inventory_checks.unknown_variable_problems(raw, specs, [*arguments["platform_variables"], *own])
         problems += self._root_secret_problems(arguments["root_secret_variable"], raw, values)
         problems += self._access_problems_once(arguments, raw, values)
+        problems += self._model_problems(raw, values)
         for name in sorted(set(raw) & set(known)):
             try:
                 value = values[name]
@@ -146,6 +153,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if inventory_checks.is_plain(lists):
             self._checked_lists = (lists, problems)
         return problems
+
+    @staticmethod
+    def _model_problems(raw: Mapping[str, Any], values: _Values) -> list[str]:
+        """What is wrong with the list of models, which every other play needs."""
+        name = model_servers.LIST
+        if name not in raw:
+            return []
+        try:
+            entries = values[name]
+        except Exception:
+            return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
+        return ["%s: %s" % (name, problem) for problem in model_servers.problems(entries, values)]
 
     @staticmethod
     def _access_problems(arguments: Mapping[str, Any], raw: Mapping[str, Any], values: Any) -> list[str]:

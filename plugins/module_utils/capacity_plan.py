@@ -66,6 +66,16 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """A card as ``nvidia-smi`` tells of it; ``mib`` is all of its memory."""
+
+    index: str
+    uuid: str
+    name: str
+    mib: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """What llama-server is told; ``pool`` is the length of a context that all slots share, 0 for one of its own for each.
 
@@ -450,22 +460,39 @@ def report(model: Mapping[str, Any], plan: Plan) -> list[str]:
     return lines + notes(model)
 
 
-def parse_gpus(text: str) -> list[tuple[int, str, int]]:
-    """Index, name and MiB of each card out of ``nvidia-smi --query-gpu=index,name,memory.total --format=csv,noheader,nounits``.
+def parse_gpus(text: str) -> list[Gpu]:
+    """The cards out of ``nvidia-smi --query-gpu=index,uuid,name,memory.total --format=csv,noheader,nounits``.
 
     :raises PlanError: when a card does not say how much memory it has.
     """
     gpus = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
-        if len(row) != 3:
+        if len(row) != 4:
             continue
-        if not row[2].strip().isdigit():
+        index, uuid, name, size = (cell.strip() for cell in row)
+        if not size.isdigit():
             raise PlanError(
                 "%s does not say how much memory it has (nvidia-smi: %s); state the MiB that llama-server may use (gpu_memory; of the role: "
-                "llama_server_gpu_memory)." % (row[1], row[2].strip())
+                "llama_server_gpu_memory)." % (name, size)
             )
-        gpus.append((int(row[0]), row[1].strip(), int(row[2])))
+        gpus.append(Gpu(index, uuid, name, int(size)))
     return gpus
+
+
+def chosen_gpus(gpus: Sequence[Gpu], wanted: Sequence[str]) -> list[Gpu]:
+    """The cards that are named by number or UUID, all if none is named. :raises PlanError: when one of them is not there, or named twice."""
+    if not wanted:
+        return list(gpus)
+    chosen = []
+    for name in wanted:
+        found = [gpu for gpu in gpus if name in (gpu.index, gpu.uuid)]
+        if not found:
+            there = ", ".join("%s (%s, %s)" % (gpu.index, gpu.name, gpu.uuid) for gpu in gpus)
+            raise PlanError("There is no GPU %s on this host; it has %s." % (name, there))
+        if found[0] in chosen:
+            raise PlanError("The GPU %s is named twice." % name)
+        chosen.append(found[0])
+    return chosen
 
 
 def parse_meminfo(text: str) -> int:

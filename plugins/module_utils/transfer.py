@@ -120,10 +120,15 @@ class Source:
         path = local_path(self.url)
         return self._open_http(start, validator) if path is None else self._open_file(path, start)
 
-    def probe(self) -> None:
-        """Ask whether the file can be had, without taking it. :raises TransferFailed: when it cannot."""
+    def probe(self) -> int | None:
+        """Ask whether the file can be had, without taking it; how many bytes it has, if that is told.
+
+        :raises TransferFailed: when it cannot be had.
+        """
         try:
-            self.open(0, None).stream.close()
+            answer = self.open(0, None)
+            answer.stream.close()
+            return answer.total
         except _TryAgain as error:
             raise TransferFailed(f"{shown(self.url)} cannot be fetched: {error}") from error
 
@@ -248,13 +253,36 @@ class Partial:
             os.unlink(self.path)
 
 
+def expect_space(directory: str, missing: int, keep_free: int, what: str) -> None:
+    """Refuse a transfer for which there is no space, before it takes any.
+
+    :param directory: where the file goes; it need not exist yet.
+    :param missing: bytes that are still to come.
+    :param keep_free: bytes that have to be free afterwards.
+    :raises TransferFailed: when they would not be.
+    """
+    there = os.path.abspath(directory)
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    free = shutil.disk_usage(there).free
+    if free < missing + keep_free:
+        kept = f" with {size_text(keep_free)} left for others" if keep_free else ""
+        raise TransferFailed(
+            f"{directory} has {size_text(free)} free, and {what} needs {size_text(missing)}{kept}: free "
+            f"{size_text(missing + keep_free - free)} more, or take another directory. Nothing was changed"
+        )
+
+
 class Fetcher:
     """Brings one file into a :class:`Partial`, which then holds exactly what was asked for."""
 
-    def __init__(self, source: Source, checksum: str, attempts: int = 5, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, source: Source, checksum: str, attempts: int = 5, sleep: Callable[[float], None] = time.sleep, keep_free: int = 0
+    ) -> None:
         self._source = source
         self._checksum = checksum
         self._attempts = attempts
+        self._keep_free = keep_free
         self._began_here = False
         self._sleep = sleep
 
@@ -326,7 +354,8 @@ class Fetcher:
             start = answer.start
             self._began_here = self._began_here or start == 0
             stream.truncate(start)
-            self._need_space(partial.path, answer, start)
+            if answer.total is not None:
+                expect_space(os.path.dirname(partial.path), answer.total - start, self._keep_free, shown(self._source.url))
             partial.remember(self._checksum, self._source.url, answer.validator)
             digest = _digest_of(partial.path) if start else hashlib.sha256()
             stream.seek(start)
@@ -334,14 +363,6 @@ class Fetcher:
         if answer.total is not None and start + got < answer.total:
             raise _TryAgain(f"the transfer ended after {size_text(start + got)} of {size_text(answer.total)}")
         return start, got, digest.hexdigest()
-
-    @staticmethod
-    def _need_space(path: str, answer: Answer, start: int) -> None:
-        if answer.total is None:
-            return
-        free = shutil.disk_usage(os.path.dirname(path)).free
-        if free < answer.total - start:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @staticmethod
     def _receive(answer: Answer, stream: IO[bytes], digest: Any, start: int) -> int:

@@ -82,10 +82,12 @@ options:
     description: MiB of the GPU's memory; V(0) asks C(nvidia-smi).
     type: int
     default: 0
-  gpu_indexes:
-    description: Numbers of the GPUs that the server uses, as C(nvidia-smi) counts them; all if empty.
+  gpus:
+    description:
+      - The GPUs that the server uses, each by its number as C(nvidia-smi) counts them or by its UUID; all if empty.
+      - With O(gpu_memory) there is nothing to ask, and this is not looked at.
     type: list
-    elements: int
+    elements: str
     default: []
   margin:
     description: MiB that stay free, on each GPU.
@@ -197,7 +199,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils import capacity_plan, gguf
 
 MEMINFO = "/proc/meminfo"
-QUERY = ["--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
+QUERY = ["--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
 
 
 class NotThereYet(Exception):
@@ -219,7 +221,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "device": {"type": "str", "choices": ["gpu", "host"], "default": "gpu"},
         "gpu_layers": {"type": "str", "default": "all"},
         "gpu_memory": {"type": "int", "default": 0},
-        "gpu_indexes": {"type": "list", "elements": "int", "default": []},
+        "gpus": {"type": "list", "elements": "str", "default": []},
         "margin": {"type": "int", "default": 1024},
         "cache_ram": {"type": "int", "default": 8192},
         "lock_model": {"type": "bool", "default": False},
@@ -258,7 +260,7 @@ def host_memory() -> int:
         return 0
 
 
-def installed_gpus(module: AnsibleModule) -> list[tuple[int, str, int]]:
+def installed_gpus(module: AnsibleModule) -> list[capacity_plan.Gpu]:
     program = module.get_bin_path("nvidia-smi")
     if program is None:
         raise NotThereYet(
@@ -286,15 +288,10 @@ def memory_of(module: AnsibleModule) -> capacity_plan.Memory:
         return capacity_plan.Memory("host", "the host's memory", (total,))
     if params["gpu_memory"]:
         return capacity_plan.Memory("gpu", "a GPU of %d MiB" % params["gpu_memory"], (params["gpu_memory"],))
-    gpus = installed_gpus(module)
-    indexes = set(params["gpu_indexes"]) or {index for index, _name, _size in gpus}
-    chosen = [(name, size) for index, name, size in gpus if index in indexes]
-    if len(chosen) != len(indexes):
-        raise capacity_plan.PlanError("gpu_indexes asks for %s, but the host has the GPUs %s." % (
-            ", ".join(map(str, sorted(indexes))), ", ".join("%d (%s)" % (index, name) for index, name, _size in gpus)))  # fmt: skip
-    names = sorted({name for name, _size in chosen})
+    chosen = capacity_plan.chosen_gpus(installed_gpus(module), params["gpus"])
+    names = sorted({gpu.name for gpu in chosen})
     return capacity_plan.Memory(
-        "gpu", " and ".join(names) if len(chosen) == 1 else "%d x %s" % (len(chosen), " and ".join(names)), tuple(size for _name, size in chosen)
+        "gpu", " and ".join(names) if len(chosen) == 1 else "%d x %s" % (len(chosen), " and ".join(names)), tuple(gpu.mib for gpu in chosen)
     )
 
 

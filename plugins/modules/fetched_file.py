@@ -43,6 +43,10 @@ options:
     description: Seconds of silence after which an attempt has failed.
     type: int
     default: 60
+  keep_free:
+    description: MiB that have to stay free in the file system; a transfer that would take them is refused before it begins.
+    type: int
+    default: 0
   validate_certs:
     description: Whether the server's certificate is verified.
     type: bool
@@ -89,6 +93,10 @@ ready:
   description: Whether the file was in place with the right checksum before this run.
   type: bool
   returned: success
+missing:
+  description: Bytes that are still to come, V(0) if the other side does not tell.
+  type: int
+  returned: in check mode, when the file is not there
 size:
   description: The file's size in bytes.
   type: int
@@ -116,9 +124,11 @@ from ansible_collections.private_llm.platform.plugins.module_utils.transfer impo
     Fetcher,
     Source,
     TransferFailed,
+    expect_space,
     local_path,
     parse_checksum,
     sha256_of,
+    shown,
 )
 
 
@@ -162,6 +172,7 @@ class FetchedFile:
         self._path: str = module.params["path"]
         self._remembered = RememberedChecksum(self._path)
         headers = {str(name): str(value) for name, value in module.params["http_headers"].items()}
+        self._keep_free = module.params["keep_free"] * 1024 * 1024
         self._source = Source(
             module.params["url"], headers, module.params["timeout"], module.params["validate_certs"], module.params["ca_path"]
         )
@@ -179,7 +190,7 @@ class FetchedFile:
                 "after": f"{self._wanted}\n",
             }
             if self._module.check_mode:
-                self._predict()
+                result["missing"] = self._predict()
                 return result
             result.update(self._fetch())
         arguments = self._module.load_file_common_arguments(self._module.params)
@@ -199,8 +210,18 @@ class FetchedFile:
                 self._remembered.write(checksum)
         return checksum
 
-    def _predict(self) -> None:
-        self._source.probe()
+    def _predict(self) -> int:
+        """See whether the file can be had; how many bytes are still to come, 0 if the other side does not tell.
+
+        :raises TransferFailed: when it cannot be had, or there is no space for it.
+        """
+        size = self._source.probe()
+        directory, name = os.path.split(self._path)
+        missing = 0
+        if size is not None:
+            begun = os.path.join(directory, f".{name}.part")
+            missing = max(size - (os.path.getsize(begun) if os.path.exists(begun) else 0), 0)
+            expect_space(directory, missing, self._keep_free, shown(self._source.url))
         local = local_path(self._source.url)
         if local is not None:
             found = sha256_of(local)
@@ -208,13 +229,14 @@ class FetchedFile:
                 raise TransferFailed(
                     f"{local} has the SHA-256 checksum {found}, but {self._wanted} is expected: check the file and the checksum. Nothing was changed"
                 )
+        return missing
 
     def _fetch(self) -> dict[str, Any]:
         directory, name = os.path.split(self._path)
         if not os.path.isdir(directory):
             raise TransferFailed(f"{directory} does not exist: make the directory first")
         part = os.path.join(directory, f".{name}.part")
-        transfer = Fetcher(self._source, self._wanted, self._module.params["attempts"]).fetch(part)
+        transfer = Fetcher(self._source, self._wanted, self._module.params["attempts"], keep_free=self._keep_free).fetch(part)
         arguments = self._module.load_file_common_arguments(self._module.params, path=part)
         arguments["mode"] = arguments["mode"] or 0o644
         self._module.set_fs_attributes_if_different(arguments, False)
@@ -237,6 +259,7 @@ def main() -> None:
             "http_headers": {"type": "dict", "default": {}, "no_log": True},
             "attempts": {"type": "int", "default": 5},
             "timeout": {"type": "int", "default": 60},
+            "keep_free": {"type": "int", "default": 0},
             "validate_certs": {"type": "bool", "default": True},
             "ca_path": {"type": "path"},
         },

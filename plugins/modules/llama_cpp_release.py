@@ -13,7 +13,8 @@ author: Private LLM Platform team (@private-llm)
 description:
   - Builds llama.cpp from a source tarball or a git tag into a directory of its own, named after the version and a hash of everything that
     defines the build (source, build options, programs, distribution, architecture). What exists under that name is right and is left alone.
-  - The build happens in a private directory beside it, and is put in place in one step after its C(llama-server) has said the expected version.
+  - The build happens in a private directory beside it, without a network, and is put in place in one step after its programs were tried.
+    C(llama-server) has to say the expected version. With O(cuda) and a card, it also has to list the card, and C(llama-bench) to compute on it.
     A build that fails leaves nothing but its log.
   - It switches nothing that runs. A service uses a release by its path.
   - Finished builds can be kept as tarballs in a directory, and are taken from there by hosts of the same kind.
@@ -52,11 +53,37 @@ options:
     description: Options for CMake, without the C(-D). Booleans become C(ON) and C(OFF).
     type: dict
     default: {}
+  cuda:
+    description:
+      - What to build for NVIDIA GPUs with; without it the programs compute on the processor alone.
+      - A host without a driver can build, too; there the toolkit's stub of the driver's library is needed.
+    type: dict
+    suboptions:
+      version:
+        description: The release of the CUDA toolkit, such as V(13.0). Its compiler must say it.
+        type: str
+        required: true
+      architectures:
+        description:
+          - The GPUs to build for, each as its compute capability (V(9.0)) or as CMake writes it (V(90-real)).
+          - The time that the build takes grows with their number.
+        type: list
+        elements: str
+        required: true
+      toolkit:
+        description: Where the toolkit is. The programs find its libraries there, so it has to stay.
+        type: path
+        required: true
+      bench_model:
+        description:
+          - A model file for C(llama-bench), which computes with it for some seconds where there is a card with enough free memory.
+          - A model file that is not there is passed over.
+        type: path
   targets:
     description: The programs to build. C(llama-server) must be among them.
     type: list
     elements: str
-    default: [llama-server, llama-bench, llama-fit-params]
+    default: [llama-server, llama-bench, llama-batched-bench, llama-fit-params]
   releases_directory:
     description: Where the releases are.
     type: path
@@ -74,6 +101,15 @@ options:
     description: Where the builds' logs are kept.
     type: path
     default: /var/log/llama.cpp-build
+  compiler_cache:
+    description:
+      - Where C(ccache) keeps what it compiled, so that a changed option or the next version takes less time. Not used where ccache is not installed.
+      - Everything in it becomes part of later builds, so nobody else may be able to write there.
+    type: path
+  compiler_cache_size:
+    description: How large the compiler cache may grow, such as V(10G).
+    type: str
+    default: 10G
   jobs:
     description: How many compilers may run at once; V(0) means as many as processors and memory (1 GiB each) allow.
     type: int
@@ -108,6 +144,19 @@ EXAMPLES = r"""
     cmake_options:
       BUILD_SHARED_LIBS: false
       GGML_NATIVE: false
+
+- name: Build llama.cpp for the NVIDIA GPUs of this host
+  private_llm.platform.llama_cpp_release:
+    version: 0.5.0
+    source_url: https://github.com/ggml-org/llama.cpp/archive/refs/tags/v0.5.0.tar.gz
+    source_checksum: fef9ed754f4e031fb5c663c29260feda4ebc241abb68d64a81c0f1df5f1748e2
+    cmake_options:
+      BUILD_SHARED_LIBS: false
+    cuda:
+      version: "13.0"
+      toolkit: /usr/local/cuda-13.0
+      architectures: ["9.0"]
+    compiler_cache: /var/cache/llama.cpp-compiled
 
 - name: Build llama.cpp from a mirror of its repository
   private_llm.platform.llama_cpp_release:
@@ -145,6 +194,26 @@ seconds:
   description: How long the build took.
   type: int
   returned: when it was built
+devices:
+  description: The GPUs that the programs list.
+  type: list
+  elements: str
+  returned: when it was built with O(cuda)
+  sample: ["CUDA0 (NVIDIA H100 80GB HBM3)"]
+benchmark:
+  description: What C(llama-bench) measured before the release was put in place. Empty when it was not run.
+  type: dict
+  returned: when it was built with O(cuda)
+  contains:
+    device:
+      description: The card that it was measured on.
+      type: str
+    prompt:
+      description: Prompt tokens a second.
+      type: float
+    answer:
+      description: Answered tokens a second.
+      type: float
 """
 
 import contextlib
@@ -155,11 +224,14 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.private_llm.platform.plugins.module_utils import llama_cpp_cuda
+from ansible_collections.private_llm.platform.plugins.module_utils.llama_cpp_cuda import CudaError
 from ansible_collections.private_llm.platform.plugins.module_utils.transfer import (
     Fetcher,
     Source,
@@ -181,6 +253,10 @@ ERROR_LINE = re.compile(
     re.IGNORECASE,
 )
 PROBE_SECONDS = 60
+BENCH_SECONDS = 300
+LANGUAGES = ("C", "CXX", "CUDA")
+# Where the build happens, below the releases. The same path each time keeps a compiler cache useful and the programs free of random names.
+WORKPLACE = ".build-here"
 
 
 class BuildFailed(Exception):
@@ -247,7 +323,9 @@ class Release:
         self.commit: str = parameters["commit"]
         self.targets: list[str] = list(parameters["targets"])
         source = f"git:{self.commit}" if parameters["git_repository"] else f"sha256:{parse_checksum(parameters['source_checksum'])}"
-        self.options = {name: cmake_value(value) for name, value in sorted(parameters["cmake_options"].items())}
+        self.cuda: dict[str, Any] = parameters["cuda"] or {}
+        chosen = {**parameters["cmake_options"], **({"GGML_CUDA": True, "GGML_CUDA_NCCL": False} if self.cuda else {})}
+        self.options = {name: cmake_value(value) for name, value in sorted(chosen.items())}
         self.definition: dict[str, Any] = {
             "recipe": RECIPE,
             "version": self.version,
@@ -259,6 +337,12 @@ class Release:
             "distribution": distribution(),
             "architecture": platform.machine(),
         }
+        if self.cuda:
+            self.definition["cuda"] = {
+                "version": self.cuda["version"],
+                "architectures": llama_cpp_cuda.architectures(self.cuda["architectures"]),
+                "toolkit": self.cuda["toolkit"],
+            }
         digest = hashlib.sha256(json.dumps(self.definition, sort_keys=True).encode()).hexdigest()
         self.name = f"{self.version}-{digest[:12]}"
         native = self.options.get("GGML_NATIVE", "ON").upper() not in ("OFF", "0", "FALSE", "NO")
@@ -275,8 +359,8 @@ class Release:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
-    def write_manifest(self, path: str, compiler: str) -> None:
-        """Note beside the programs what they were built from."""
+    def write_manifest(self, path: str, compiler: str, proof: Mapping[str, Any]) -> None:
+        """Note beside the programs what they were built from, and what they showed when they were tried."""
         files = {}
         for directory, _directories, names in os.walk(path):
             for name in sorted(names):
@@ -284,7 +368,7 @@ class Release:
                 if not os.path.islink(whole):
                     files[os.path.relpath(whole, path)] = os.path.getsize(whole)
         with open(os.path.join(path, MANIFEST), "w", encoding="utf-8") as stream:
-            json.dump({"definition": self.definition, "compiler": compiler, "files": files}, stream, indent=2, sort_keys=True)
+            json.dump({"definition": self.definition, "compiler": compiler, "tried": dict(proof), "files": files}, stream, indent=2, sort_keys=True)
             stream.write("\n")
 
 
@@ -324,8 +408,8 @@ class Builder:
                 result.pop("diff")
                 return {**result, "ready": False, "origin": "none"}
             began = time.monotonic()
-            self._build()
-            return {**result, "changed": True, "origin": "build", "log": self._log, "seconds": int(time.monotonic() - began)}
+            proof = self._build()
+            return {**result, **proof, "changed": True, "origin": "build", "log": self._log, "seconds": int(time.monotonic() - began)}
 
     def _predict(self, result: dict[str, Any]) -> dict[str, Any]:
         if self._artifact_intact():
@@ -374,7 +458,9 @@ class Builder:
                 return False
             try:
                 self._verify_version(unpacked)
-            except BuildFailed as failure:
+                if self._release.cuda:
+                    self._verify_devices(unpacked)
+            except (BuildFailed, CudaError) as failure:
                 self._module.warn(f"the finished build {artifact} does not run here and is not used: {failure}")
                 return False
             self._put_in_place(unpacked)
@@ -451,32 +537,52 @@ class Builder:
 
     # -- the build ----------------------------------------------------------------------------------------------------
 
-    def _build(self) -> None:
+    def _build(self) -> dict[str, Any]:
+        """Build and try the release, and put it in place; what it showed when it was tried."""
         for program in ("cmake", "c++"):
             if self._module.get_bin_path(program) is None:
                 raise BuildFailed(f"{program} is not installed: install cmake and a C++ compiler before building")
         os.makedirs(os.path.dirname(self._log), mode=0o755, exist_ok=True)
         with open(self._log, "w", encoding="utf-8") as stream:
             stream.write(json.dumps(self._release.definition) + "\n")
+        toolkit = self._toolkit()
         with self._workplace() as workplace:
             source, build, finished = (os.path.join(workplace, name) for name in ("source", "build", "release"))
             self._unpack_source(source)
-            self._command(self._configure(source, build))
-            self._command(["cmake", "--build", build, "--parallel", str(self._jobs()), "--target", *self._release.targets])
+            self._command(self._configure(source, build, toolkit), network=False)
+            self._command(["cmake", "--build", build, "--parallel", str(self._jobs()), "--target", *self._release.targets], network=False)
             self._collect(os.path.join(build, "bin"), finished)
             self._verify_version(finished)
+            proof = self._verify_devices(finished) if toolkit else {}
             _status, compiler, _error = self._module.run_command(["c++", "--version"])
-            self._release.write_manifest(finished, compiler.splitlines()[0] if compiler else "unknown")
+            self._release.write_manifest(finished, compiler.splitlines()[0] if compiler else "unknown", proof)
             self._keep_artifact(finished)
             self._put_in_place(finished)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._parameters["cache_directory"], f"{self._release.definition['source'].partition(':')[2]}.source"))
+        return proof
 
-    def _configure(self, source: str, build: str) -> list[str]:
+    def _toolkit(self) -> llama_cpp_cuda.Toolkit | None:
+        """The CUDA toolkit, known to be the one that was asked for; None for a build without."""
+        cuda = self._release.cuda
+        if not cuda:
+            return None
+        toolkit = llama_cpp_cuda.installed_toolkit(cuda["toolkit"])
+        _status, output, error = self._module.run_command([toolkit.nvcc, "--version"])
+        toolkit.expect(cuda["version"], output + error)
+        return toolkit
+
+    def _configure(self, source: str, build: str, toolkit: llama_cpp_cuda.Toolkit | None) -> list[str]:
         options = {"CMAKE_BUILD_TYPE": "Release", "LLAMA_BUILD_IS_DEV": "OFF", "LLAMA_BUILD_NUMBER": str(self._release.build_number)}
         if self._release.commit:
             options["LLAMA_BUILD_COMMIT"] = self._release.commit[:SHORT_COMMIT]
+        if toolkit:
+            options.update(llama_cpp_cuda.configure_options(toolkit, self._release.definition["cuda"]["architectures"]))
         options.update(self._release.options)
+        # The cache is no part of what defines a build, so llama.cpp's own search for one is off.
+        options["GGML_CCACHE"] = "OFF"
+        if self._ccache():
+            options.update({f"CMAKE_{language}_COMPILER_LAUNCHER": "ccache" for language in LANGUAGES})
         generator = ["-G", "Ninja"] if self._module.get_bin_path("ninja") else []
         return ["cmake", "-S", source, "-B", build, *generator, *(f"-D{name}={value}" for name, value in options.items())]
 
@@ -487,15 +593,30 @@ class Builder:
             memory = next((int(line.split()[1]) * 1024 for line in stream if line.startswith("MemAvailable")), GIB)
         return max(1, min(len(os.sched_getaffinity(0)), memory // GIB))
 
-    def _command(self, command: Sequence[str]) -> None:
+    def _ccache(self) -> bool:
+        return bool(self._parameters["compiler_cache"]) and self._module.get_bin_path("ccache") is not None
+
+    def _isolation(self) -> list[str]:
+        """What runs a command without a network, so that a build cannot depend on what some server sends today; empty where that is not allowed."""
+        command = ["unshare", "--net", "--"]
+        if self._module.get_bin_path("unshare") is None or self._module.run_command([*command, "true"])[0] != 0:
+            return []
+        return command
+
+    def _command(self, command: Sequence[str], network: bool = True) -> None:
         """Run one step of the build; its output goes to the log as it comes."""
-        step = ["/bin/sh", "-c", 'exec nice -n "$BUILD_NICENESS" "$@" >>"$BUILD_LOG" 2>&1', "sh", *command]
+        isolated = [] if network else self._isolation()
+        step = ["/bin/sh", "-c", 'exec nice -n "$BUILD_NICENESS" "$@" >>"$BUILD_LOG" 2>&1', "sh", *isolated, *command]
         environment = {
             "BUILD_LOG": self._log,
             "BUILD_NICENESS": str(self._parameters["niceness"]),
             "LC_ALL": "C",
             "GIT_TERMINAL_PROMPT": "0",
         }
+        if self._ccache():
+            os.makedirs(self._parameters["compiler_cache"], mode=0o700, exist_ok=True)
+            environment["CCACHE_DIR"] = self._parameters["compiler_cache"]
+            environment["CCACHE_MAXSIZE"] = self._parameters["compiler_cache_size"]
         with contextlib.suppress(OSError):
             with open(self._log, "a", encoding="utf-8") as stream:
                 stream.write("+ " + " ".join(command) + "\n")
@@ -516,19 +637,61 @@ class Builder:
             raise BuildFailed(f"the build ended well but did not make {', '.join(missing)}: see {self._log}. Nothing was changed")
 
     def _verify_version(self, directory: str) -> None:
-        program = os.path.join(directory, "bin", "llama-server")
-        status, output, error = self._module.run_command(["timeout", str(PROBE_SECONDS), program, "--version"])
+        status, output, error = self._probe(directory, ["llama-server", "--version"])
         said = (output + error).strip()
         first = next((line for line in said.splitlines() if "version" in line.lower() or "build" in line.lower()), said)
         release = self._release
         if status != 0:
-            raise BuildFailed(f"the built llama-server does not run (status {status}): {said[-300:]}")
+            raise BuildFailed(f"the built llama-server does not run (status {status}): {said[-300:]}. Nothing was changed")
         if not says(said, release.version, release.build_number, release.commit):
             expected = ", ".join(
                 filter(None, [release.version, f"build {release.build_number}" if release.build_number else "", release.commit[:SHORT_COMMIT]])
             )
             advice = "check version, build number and commit against the source. Nothing was changed"
             raise BuildFailed(f"the built llama-server says '{first}', but {expected} is expected: {advice}")
+
+    def _probe(self, directory: str, command: Sequence[str], seconds: int = PROBE_SECONDS) -> tuple[int, str, str]:
+        """Run a program of a release; where no driver is, with the toolkit's stub of its library, for else the program would not start."""
+        with contextlib.ExitStack() as stack:
+            environment = {}
+            if self._release.cuda and not llama_cpp_cuda.cards():
+                stub = llama_cpp_cuda.Toolkit(self._release.cuda["toolkit"]).stub
+                if stub:
+                    place = stack.enter_context(tempfile.TemporaryDirectory(prefix="llama-cpp-"))
+                    os.symlink(stub, os.path.join(place, llama_cpp_cuda.DRIVER_LIBRARY))
+                    environment["LD_LIBRARY_PATH"] = place
+            program = [os.path.join(directory, "bin", command[0]), *command[1:]]
+            status, output, error = self._module.run_command(["timeout", str(seconds), *program], environ_update=environment)
+        return status, output, error
+
+    def _verify_devices(self, directory: str) -> dict[str, Any]:
+        """See whether the programs compute on the card: its name in their list of devices, and some seconds of work.
+
+        :raises CudaError: when there is a card and they do not.
+        """
+        if not llama_cpp_cuda.cards():
+            return {"devices": [], "benchmark": {}}
+        _status, output, error = self._probe(directory, ["llama-server", "--list-devices"])
+        devices = llama_cpp_cuda.devices(output)
+        if not devices:
+            said = " ".join((output + error).split())[-300:]
+            raise CudaError(f"the driver has a GPU, but the built llama-server lists none: {said}. See {self._log}. Nothing was changed")
+        return {"devices": devices, "benchmark": self._bench(directory)}
+
+    def _bench(self, directory: str) -> dict[str, Any]:
+        model = self._release.cuda["bench_model"]
+        if not model or not os.path.isfile(model) or "llama-bench" not in self._release.targets:
+            return {}
+        _status, said, _error = self._module.run_command(["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"])
+        free, needed = llama_cpp_cuda.free_memory(said), os.path.getsize(model) // 2**20 + llama_cpp_cuda.BENCH_ROOM
+        if free < needed:
+            self._module.warn(f"llama-bench was not run: it needs {needed} MiB of the GPU's memory and {free} MiB are free")
+            return {}
+        status, output, error = self._probe(directory, llama_cpp_cuda.bench_command("llama-bench", model), BENCH_SECONDS)
+        if status != 0:
+            said = " ".join((output + error).split())[-300:]
+            raise CudaError(f"the built llama-bench does not compute on the GPU (status {status}): {said}. See {self._log}. Nothing was changed")
+        return llama_cpp_cuda.bench_result(output)
 
     # -- places -------------------------------------------------------------------------------------------------------
 
@@ -545,8 +708,8 @@ class Builder:
 
     @contextlib.contextmanager
     def _workplace(self) -> Iterator[str]:
-        # The same path in each build keeps a compiler cache useful and the programs free of random names; the lock keeps it ours.
-        workplace = os.path.join(self._releases, f".build-{self._release.name}")
+        # The lock keeps it ours.
+        workplace = os.path.join(self._releases, WORKPLACE)
         os.mkdir(workplace, 0o700)
         try:
             yield workplace
@@ -573,6 +736,13 @@ def complaint(parameters: Mapping[str, Any]) -> str | None:
         return f"cmake_options has '{wrong[0]}', which is no name of a CMake option (they go without -D)"
     if "llama-server" not in parameters["targets"]:
         return "targets must contain llama-server, which is asked for its version"
+    if parameters["cuda"]:
+        if not llama_cpp_cuda.TOOLKIT_VERSION.fullmatch(parameters["cuda"]["version"]):
+            return f"cuda.version is '{parameters['cuda']['version']}', but something like 13.0 is expected"
+        try:
+            llama_cpp_cuda.architectures(parameters["cuda"]["architectures"])
+        except ValueError as error:
+            return f"cuda.architectures: {error}"
     if parameters["source_url"]:
         try:
             parse_checksum(parameters["source_checksum"])
@@ -593,11 +763,22 @@ def argument_spec() -> tuple[dict[str, Any], dict[str, Any]]:
         "git_repository": {"type": "str"},
         "git_tag": {"type": "str"},
         "cmake_options": {"type": "dict", "default": {}},
-        "targets": {"type": "list", "elements": "str", "default": ["llama-server", "llama-bench", "llama-fit-params"]},
+        "cuda": {
+            "type": "dict",
+            "options": {
+                "version": {"type": "str", "required": True},
+                "architectures": {"type": "list", "elements": "str", "required": True},
+                "toolkit": {"type": "path", "required": True},
+                "bench_model": {"type": "path"},
+            },
+        },
+        "targets": {"type": "list", "elements": "str", "default": ["llama-server", "llama-bench", "llama-batched-bench", "llama-fit-params"]},
         "releases_directory": {"type": "path", "default": "/opt/llama.cpp/releases"},
         "artifact_directory": {"type": "path"},
         "cache_directory": {"type": "path", "default": "/var/cache/llama.cpp"},
         "log_directory": {"type": "path", "default": "/var/log/llama.cpp-build"},
+        "compiler_cache": {"type": "path"},
+        "compiler_cache_size": {"type": "str", "default": "10G"},
         "jobs": {"type": "int", "default": 0},
         "niceness": {"type": "int", "default": 10},
         "build": {"type": "bool", "default": True},
@@ -620,7 +801,7 @@ def main() -> None:
         module.fail_json(msg=f"{wrong}.")
     try:
         result = Builder(module, Release(module.params)).run()
-    except (BuildFailed, TransferFailed) as error:
+    except (BuildFailed, CudaError, TransferFailed) as error:
         module.fail_json(msg=f"{error}.")
     module.exit_json(**result)
 

@@ -44,7 +44,7 @@ def test_the_demo_inventory_is_complete():
 def test_the_example_inventory_is_refused_while_a_placeholder_is_left():
     status, output = validate(ROOT / "inventories" / "example")
     assert status != 0
-    for place in ("platform_root_secret", "platform_listen_address", "llama_model_url", "llama_model_sha256", "ansible_host", "llm_users, entry 1.name"):
+    for place in ("platform_root_secret", "platform_listen_address", "ansible_host", "llm_users, entry 1.name"):
         assert f"{place} still has the placeholder CHANGE-ME" in output
 
 
@@ -80,6 +80,7 @@ def test_a_good_inventory_passes_without_asking_a_host(inventory):
         ({"litellm_prot": 4000}, "litellm_prot is no variable of the role litellm; did you mean litellm_port?"),
         ({"litellm_access_user": []}, "is no variable of the role litellm_access; did you mean litellm_access_users?"),
         ({"litellm_port": "four thousand"}, "litellm_port does not fit:"),
+        ({"llm_models": [{"name": "a", "slot": 4}]}, "llm_models: a: has an unknown field slot; did you mean slots?"),
         ({"llm_users": [{"email": "a@example.com"}]}, "llm_users: entry 1 has no name."),
         ({"llm_users": [{"name": "ada", "rmp_limit": 1}]}, "llm_users: ada: has an unknown field rmp_limit; did you mean rpm_limit?"),
     ],

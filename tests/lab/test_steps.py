@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from lab import fixtures
 from lab.context import Lab, LabError
 from lab.plan import all_steps, in_order, scenario_steps
 from lab.steps import Runner, State, Step
@@ -137,3 +138,15 @@ def test_only_a_scenario_that_looks_at_a_web_page_waits_for_a_browser(lab):
 
     assert names("verify", "-s", "litellm") - names("verify", "-s", "postgres") == {"browser"}
     assert "browser" not in {step.name for step in all_steps(lab, ["trixie"])}
+
+
+@pytest.mark.parametrize(("said", "expected"), [("release 13.0, V13.0.88", {"CUDA libraries"}), ("release 12.8, V12.8.61", set()), (None, set())])
+def test_only_a_machine_with_the_compiler_that_they_go_with_gets_cuda_libraries(lab, tmp_path, monkeypatch, said, expected):
+    nvcc = tmp_path / "nvcc"
+    if said:
+        nvcc.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, {said}'\n")
+        nvcc.chmod(0o755)
+    monkeypatch.setattr(fixtures, "NVCC", nvcc)
+    own = {step.name for step in scenario_steps(lab, ["trixie"], ["llama_cpp"])}
+    others = {step.name for step in scenario_steps(lab, ["trixie"], ["llama_model"])}
+    assert own - others == expected

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 from lab.context import Lab, LabError, digest_of
@@ -22,6 +24,11 @@ PACKING = "1"
 LLAMA_CPP_VERSION = "0.5.0"
 LLAMA_CPP_BUILD_NUMBER = 11312
 LLAMA_CPP_BUILD_COMMIT = "0c1e57098"
+# NVIDIA's library for matrices, of the release of the compiler that a machine may have; the headers and the one library that compiling needs.
+CUBLAS = "nvidia-cublas==13.0.2.14"
+CUBLAS_SHA256 = "0cf238ffdbe46c00cb9aa98e7bca745c223a5ca5a53e686ac8b3e5a08fe80d6c"
+NVCC = Path("/usr/local/cuda/bin/nvcc")
+NVCC_RELEASE = "release 13.0,"
 SOURCE_NAME = f"llama.cpp-{LLAMA_CPP_VERSION}"
 SOURCE_FILE = f"{SOURCE_NAME}.tar.gz"
 MODEL_FILE = "tiny-qwen3moe.gguf"
@@ -122,3 +129,47 @@ class TinyModel(Step):
         self.lab.run([python, self.maker, fresh], log=log, failure="The tiny test model could not be made")
         fresh.chmod(0o644)
         fresh.replace(self.path)
+
+
+def has_cuda_compiler(lab: Lab) -> bool:
+    """Whether this machine has the CUDA compiler that the fixture goes with; without it the tests of builds for GPUs are skipped."""
+    return NVCC.exists() and NVCC_RELEASE in lab.attempt([NVCC, "--version"]).stdout
+
+
+class CudaLibraries(Step):
+    """What the machine's CUDA compiler lacks to compile llama.cpp's own files; only for machines that have the compiler."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(lab, "CUDA libraries", needs=("python tools",))
+        self.path = lab.home / "fixtures" / "cublas"
+
+    def fingerprint(self) -> str:
+        return digest_of(CUBLAS, CUBLAS_SHA256)
+
+    def is_present(self) -> bool:
+        return (self.path / "include" / "cublas_v2.h").exists() and (self.path / "lib" / "libcublas.so.13").exists()
+
+    def make(self) -> None:
+        log = self.lab.log_of("cuda-libraries")
+        log.unlink(missing_ok=True)
+        python = environment_path(self.lab) / "bin" / "python"
+        with tempfile.TemporaryDirectory(prefix="cublas-", dir=self.lab.home) as place:
+            self.lab.run(
+                [python, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", place, CUBLAS],
+                log=log,
+                failure=f"{CUBLAS} could not be fetched from the package index; look at the network and pip's configuration",
+            )
+            wheel = next(Path(place).glob("*.whl"))
+            if sha256_of(wheel) != CUBLAS_SHA256:
+                raise LabError(f"{CUBLAS} has the SHA-256 {sha256_of(wheel)} and not the pinned {CUBLAS_SHA256}; do not use that index.", log)
+            fresh = Path(place) / "cublas"
+            with zipfile.ZipFile(wheel) as archive:
+                for member in archive.namelist():
+                    kind, name = Path(member).parts[-2:] if len(Path(member).parts) > 2 else ("", "")
+                    if kind == "include" or name == "libcublas.so.13":
+                        target = fresh / kind / name
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        with archive.open(member) as packed, target.open("wb") as stream:
+                            shutil.copyfileobj(packed, stream)
+            shutil.rmtree(self.path, ignore_errors=True)
+            fresh.rename(self.path)

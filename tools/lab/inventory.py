@@ -19,6 +19,8 @@ ARTIFACTS_IN_HOST = "/var/cache/llama.cpp-artifacts"
 
 # Production's slots, context and cache types on a tiny model; what only costs the test machine time or memory is made small.
 TEST_SETTINGS: dict[str, Value] = {
+    # Test hosts have no GPU.
+    "platform_gpu": "none",
     # A third less compile time than -O3; the tiny model needs no speed.
     "llama_cpp_cmake_options": {"CMAKE_CXX_FLAGS_RELEASE": "-O1 -DNDEBUG"},
     "llama_server_slots": 20,
@@ -66,6 +68,8 @@ class Inventory(Step):
                 "llama_cpp_build_number": LLAMA_CPP_BUILD_NUMBER,
                 "llama_cpp_build_commit": LLAMA_CPP_BUILD_COMMIT,
                 "llama_cpp_artifact_directory": ARTIFACTS_IN_HOST,
+                # Beside the finished builds, so that hosts which come and go share it.
+                "llama_cpp_compiler_cache": f"{ARTIFACTS_IN_HOST}/compiled",
                 "llama_model_url": f"file://{FIXTURES_IN_HOST}/{MODEL_FILE}",
                 "llama_model_sha256": sha256_of(self.model),
             }

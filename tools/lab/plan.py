@@ -11,7 +11,7 @@ from lab.certificates import Certificates
 from lab.collections import Collections
 from lab.context import Lab
 from lab.engine import Engine, answering_engine
-from lab.fixtures import LlamaSource, TinyModel
+from lab.fixtures import CudaLibraries, LlamaSource, TinyModel, has_cuda_compiler
 from lab.images import SUITES, image_steps
 from lab.inventory import Inventory, litellm_version
 from lab.packages import Packages, missing_browser
@@ -22,6 +22,8 @@ from lab.steps import Outcome, Runner, State, Step
 POSTGRES_TAG = "17-trixie"
 # Scenarios whose tests look at a web page; nobody else waits for a browser of 440 MB.
 USES_BROWSER = ("litellm",)
+# Scenarios that compile for GPUs, on machines with NVIDIA's compiler.
+USES_CUDA = ("llama_cpp",)
 
 
 def tool_steps(lab: Lab) -> list[Step]:
@@ -53,7 +55,8 @@ def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
 def scenario_steps(lab: Lab, suites: Sequence[str], scenarios: Sequence[str]) -> list[Step]:
     """Everything that the named scenarios need; other words among the names do not matter."""
     browser = [Packages(lab, "browser", missing_browser)] if set(USES_BROWSER) & set(scenarios) else []
-    return [*browser, *all_steps(lab, suites)]
+    cuda = [CudaLibraries(lab)] if set(USES_CUDA) & set(scenarios) and has_cuda_compiler(lab) else []
+    return [*browser, *all_steps(lab, suites), *cuda]
 
 
 def in_order(steps: Sequence[Step]) -> list[Step]:

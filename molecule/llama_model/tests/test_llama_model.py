@@ -16,7 +16,10 @@ def checksum(host, path):
     return host.check_output(f"sha256sum {path}").split()[0]
 
 
-@pytest.mark.parametrize("name", ["tiny-qwen3moe", "cut", "no-ranges", "kept"])
+PARTS = [f"split-0000{number}-of-00003" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("name", ["tiny-qwen3moe", "cut", "no-ranges", "kept", "hub", *PARTS])
 def test_a_model_is_whole(host, name):
     assert checksum(host, f"{MODELS}/{name}.gguf") == checksum(host, "/srv/fixtures/tiny-qwen3moe.gguf")
 
@@ -46,7 +49,29 @@ def test_a_missing_file_is_asked_for_once(requests):
     assert requests.count("/missing/model.gguf whole") == 1
 
 
+def test_an_address_at_the_hub_becomes_the_one_that_the_mirror_serves(requests):
+    assert "/whole/repository/resolve/v1/hub.gguf whole" in requests
+    assert "/cut/repository/resolve/main/parts/split-00002-of-00003.gguf whole" in requests
+
+
+def test_the_first_part_of_a_model_comes_last(requests):
+    fetched = [line.split()[0].rpartition("/")[2] for line in requests if "/split-" in line and line.endswith("100000-")]
+    assert fetched == [f"{name}.gguf" for name in reversed(PARTS)]
+
+
+def test_what_does_not_fit_is_not_taken(requests, host):
+    asked = [line for line in requests if line.startswith("/whole/large.gguf")]
+    assert asked, "it was not even asked how large the file is"
+    assert not host.file(f"{MODELS}/.large.gguf.part").exists
+
+
+def test_other_models_are_removed_only_when_told(host):
+    assert host.check_output("ls /srv/models").split() == ["kept.gguf", "kept.gguf.sha256", "tiny-qwen3moe.gguf", "tiny-qwen3moe.gguf.sha256"]
+    assert host.file(f"{MODELS}/cut.gguf").exists
+
+
 def test_what_was_refused_is_not_in_place(host):
+    assert not host.file(f"{MODELS}/large.gguf").exists
     assert not host.file(f"{MODELS}/wrong.gguf").exists
     assert not host.file(f"{MODELS}/missing.gguf").exists
 

@@ -341,6 +341,21 @@ def test_who_leaves_is_refused_and_the_others_stay(outside, inventory):
     assert ask(outside, key_of("ada")).status == 200
 
 
+@pytest.mark.parametrize("through, unit", [("server", "llama-server"), ("gateway", "litellm")])
+def test_what_people_feel_is_measured_and_kept_on_the_controller(inventory, tmp_path, secrets, through, unit):
+    little = {"rounds": 1, "streams": 3, "prompt_tokens": 256, "answer_tokens": 16, "seconds": 60}
+    settings = {"through": through, "platform_bench_directory": str(tmp_path / "bench"), **little}
+    run = run_playbook("bench.yml", inventory, "--extra-vars", json.dumps(settings))
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert recap(run)["failed"] == 0
+    (path,) = (tmp_path / "bench").iterdir()
+    kept = json.loads(path.read_text())
+    assert unit in path.name and path.stat().st_mode & 0o777 == 0o600
+    assert (kept["measured"]["failed"], kept["measured"]["first_token_crowd"]["count"]) == (0, 3)
+    assert [row["kept"] for row in kept["comparison"]] == ([True, True] if through == "server" else [])
+    assert names_of(secrets, run.stdout + run.stderr + path.read_text()) == []
+
+
 def test_no_secret_is_in_what_a_changing_run_prints(inventory, secrets):
     change(inventory, "users.yml", "rpm_limit: 100", "rpm_limit: 101")
     run = run_playbook("users.yml", inventory, "--diff", "-vvv")
@@ -383,6 +398,31 @@ def test_a_port_that_is_taken_stops_the_run_before_anything_is_changed(host, inv
         host.check_output("systemctl stop squatter && systemctl start litellm")
     assert run.returncode != 0 and recap(run)["changed"] == 0
     assert re.search(rf"{GATEWAY}.*(python3|squatter)", sentences(run)), run.stdout[-3000:]
+
+
+# -- a second server --------------------------------------------------------------------------------------------------------
+
+
+def tokens_made(host, port, unit):
+    """How many tokens a model server has made since its start, out of its own metrics."""
+    key = host.check_output(f"head -n 1 /etc/{unit}/api-keys")
+    metrics = host.check_output(f"curl --silent --fail --header 'Authorization: Bearer {key}' http://127.0.0.1:{port}/metrics")
+    return next(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("llamacpp:tokens_predicted_total "))
+
+
+def test_a_second_server_of_the_same_name_takes_its_share_of_the_requests(host, outside, inventory):
+    models = "llm_models:\n  - name: qwen3-coder\n  - {name: qwen3-coder, slots: 2, context_per_slot: 4096}\n"
+    change(inventory, "platform.yml", "platform_root_secret:", f"{models}platform_root_secret:")
+    first = host.check_output("systemctl show llama-server --property MainPID --value")
+    run = run_playbook("site.yml", inventory)
+    assert run.returncode == 0 and recap(run)["failed"] == 0, run.stdout[-3000:]
+    assert host.check_output("systemctl show llama-server --property MainPID --value") == first, "the first server was restarted"
+    before = [tokens_made(host, port, unit) for port, unit in ((8000, "llama-server"), (8001, "llama-server-8001"))]
+    for _request in range(16):
+        assert ask(outside, key_of("ada")).status == 200
+    after = [tokens_made(host, port, unit) for port, unit in ((8000, "llama-server"), (8001, "llama-server-8001"))]
+    assert all(now > then for now, then in zip(after, before, strict=True)), (before, after)
+    assert len(set(host.check_output("cat /etc/llama-server*/api-keys").split())) == 2
 
 
 # -- a reboot ---------------------------------------------------------------------------------------------------------------

@@ -189,9 +189,23 @@ def test_a_server_that_is_not_there_is_named(tmp_path):
 def test_a_file_that_does_not_fit_is_refused_before_it_is_received(server, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 10, 10))
-    with pytest.raises(TransferFailed, match="no space is left in"):
+    with pytest.raises(TransferFailed, match=r"has 10 bytes free, and http.*/model\.gguf needs .*: free .* more"):
         fetch(server, tmp_path / "part")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_space_that_others_need_is_left_to_them(server, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 10, len(CONTENT) + 99))
+    with pytest.raises(TransferFailed, match=r"with 100 bytes left for others: free 1 bytes more"):
+        Fetcher(Source(server, {}), CHECKSUM, keep_free=100).fetch(str(tmp_path / "part"))
+    assert Fetcher(Source(server, {}), CHECKSUM, keep_free=99).fetch(str(tmp_path / "part")).size == len(CONTENT)
+
+
+def test_space_is_counted_where_the_directory_will_be(tmp_path):
+    transfer.expect_space(str(tmp_path / "not" / "yet"), 1, 0, "x")
+    with pytest.raises(TransferFailed, match="Nothing was changed"):
+        transfer.expect_space(str(tmp_path / "not" / "yet"), 2**60, 0, "x")
 
 
 def test_a_local_file_is_copied(tmp_path):

@@ -40,7 +40,7 @@ def plan(model_path, check=False, **parameters):
 
 @pytest.mark.parametrize("check", [True, False])
 def test_the_card_is_asked_and_the_plan_fills_it(model_path, cards, check):
-    cards("0, NVIDIA H100 80GB HBM3, 81559\\n")
+    cards("0, GPU-a, NVIDIA H100 80GB HBM3, 81559\\n")
     result = plan(model_path, check)
     assert (result["changed"], result["planned"]) == (False, True)
     assert (result["plan"]["slots"], result["plan"]["context_per_slot"], result["plan"]["device"]) == (20, 57344, "NVIDIA H100 80GB HBM3")
@@ -55,11 +55,12 @@ def test_every_value_is_documented_and_every_documented_value_is_there(model_pat
 
 
 def test_several_cards_are_used_together_unless_some_are_named(model_path, cards):
-    cards("0, A, 24564\\n1, A, 24564\\n2, B, 81559\\n")
+    cards("0, GPU-a, A, 24564\\n1, GPU-b, A, 24564\\n2, GPU-c, B, 81559\\n")
     assert plan(model_path)["plan"]["memory"] == 24564 * 2 + 81559
-    assert plan(model_path, gpu_indexes=[2])["plan"]["device"] == "B"
-    said = plan(model_path, gpu_indexes=[3])["msg"]
-    assert said == "gpu_indexes asks for 3, but the host has the GPUs 0 (A), 1 (A), 2 (B)."
+    assert plan(model_path, gpus=["2"])["plan"]["device"] == plan(model_path, gpus=["GPU-c"])["plan"]["device"] == "B"
+    assert plan(model_path, gpus=["0", "GPU-b"])["plan"]["device"] == "2 x A"
+    assert plan(model_path, gpus=["3"])["msg"] == "There is no GPU 3 on this host; it has 0 (A, GPU-a), 1 (A, GPU-b), 2 (B, GPU-c)."
+    assert plan(model_path, gpus=["0", "GPU-a"])["msg"] == "The GPU GPU-a is named twice."
 
 
 def test_without_a_driver_it_says_what_to_do_and_in_check_mode_waits_for_it(model_path, cards):

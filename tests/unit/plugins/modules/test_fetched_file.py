@@ -83,6 +83,19 @@ def test_check_mode_predicts_and_writes_nothing(place):
     assert os.listdir(place / "models") == []
 
 
+def test_check_mode_tells_how_much_is_still_to_come(place):
+    assert run(place, check=True)["missing"] == len(CONTENT)
+    (place / "models/.m.gguf.part").write_bytes(CONTENT[:1000])
+    assert run(place, check=True)["missing"] == len(CONTENT) - 1000
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_file_that_leaves_too_little_space_is_refused_before_it_is_fetched(place, check):
+    result = run(place, check=check, keep_free=2**40)
+    assert "left for others: free" in result["msg"]
+    assert os.listdir(place / "models") == []
+
+
 def test_check_mode_works_where_the_directory_is_not_made_yet(place):
     assert run(place, check=True, path=str(place / "later/m.gguf"))["changed"]
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tarfile
@@ -26,7 +27,7 @@ CMAKE = """\
 """
 RECIPE = """\
     said="version: {version}"
-    for program in llama-server llama-bench llama-fit-params; do
+    for program in llama-server llama-bench llama-batched-bench llama-fit-params; do
       printf '#!/bin/sh\\necho "%s" >&2\\n' "$said" >bin/$program
       chmod 755 bin/$program
     done
@@ -309,3 +310,149 @@ def test_the_lines_that_say_why_a_build_failed_are_found(log, lines):
 )
 def test_a_program_has_to_say_version_build_number_and_commit(output, right):
     assert llama_cpp_release.says(output, "0.5.0", 11312, COMMIT) is right
+
+
+LISTED = "  CUDA0: NVIDIA H100 (81079 MiB, 80558 MiB free)"
+MEASURED = json.dumps([{"backends": "CUDA", "gpu_info": "NVIDIA H100", "n_prompt": prompt, "avg_ts": speed} for prompt, speed in ((512, 5000), (0, 200))])
+COPIED = """\
+    for program in llama-server llama-bench llama-batched-bench llama-fit-params; do
+      cp ../source/program.sh bin/$program
+      chmod 755 bin/$program
+    done
+"""
+# A program that says its version, lists a card and measures.
+PROGRAM = """\
+#!/bin/sh
+case $1 in
+  --list-devices) printf 'Available devices:\\n%s\\n' '{listed}' ;;
+  -m) cat {measured}; exit {status} ;;
+  *) echo 'version: 0.5.0 (build 11312, commit 0c1e57098)' ;;
+esac
+"""
+
+
+@pytest.fixture
+def for_gpus(host, tmp_path, monkeypatch):
+    """A host with a toolkit of CUDA; cards(1) gives it a card, too."""
+    toolkit = tmp_path / "cuda"
+    (toolkit / "bin").mkdir(parents=True)
+    (toolkit / "lib64/stubs").mkdir(parents=True)
+    (toolkit / "lib64/stubs/libcuda.so").touch()
+    (toolkit / "bin/nvcc").write_text("#!/bin/sh\necho 'Cuda compilation tools, release 13.0, V13.0.88'\n")
+    (toolkit / "bin/nvcc").chmod(0o755)
+    (tmp_path / "tools/nvidia-smi").write_text("#!/bin/sh\necho 80558\n")
+    (tmp_path / "tools/nvidia-smi").chmod(0o755)
+    monkeypatch.setattr(llama_cpp_release.llama_cpp_cuda, "cards", lambda: host.cards)
+    host.cards = 0
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"x")
+    host.parameters["cmake_options"] = {"GGML_NATIVE": False}
+    host.parameters["cuda"] = {"version": "13.0", "toolkit": str(toolkit), "architectures": ["9.0"], "bench_model": str(model)}
+
+    def source(listed=LISTED, measured=MEASURED, status=0):
+        (tmp_path / "measured").write_text(measured)
+        program = PROGRAM.format(listed=listed, measured=tmp_path / "measured", status=status)
+        host.make_source(COPIED, **{"program.sh": program})
+
+    host.source = source
+    source()
+    return host
+
+
+def test_a_build_for_gpus_names_architecture_compiler_and_toolkit(for_gpus):
+    result = for_gpus.run()
+    assert (result["origin"], result["devices"], result["benchmark"]) == ("build", [], {})
+    configured = for_gpus.calls.read_text().splitlines()[0].split(" -D")
+    for option in ("GGML_CUDA=ON", "GGML_CUDA_NCCL=OFF", "CMAKE_CUDA_ARCHITECTURES=90-real", f"CMAKE_CUDA_COMPILER={for_gpus.path}/cuda/bin/nvcc"):
+        assert option in configured
+
+
+def test_a_build_for_gpus_is_tried_on_the_card_before_it_is_put_in_place(for_gpus):
+    for_gpus.cards = 1
+    result = for_gpus.run()
+    assert result["devices"] == ["CUDA0 (NVIDIA H100)"]
+    assert result["benchmark"] == {"device": "NVIDIA H100", "prompt": 5000.0, "answer": 200.0}
+
+
+@pytest.mark.parametrize(
+    "source, sentence",
+    [
+        ({"listed": "  (none)"}, "the driver has a GPU, but the built llama-server lists none"),
+        ({"measured": "CUDA error: no kernel image", "status": 1}, "does not compute on the GPU (status 1): CUDA error: no kernel image"),
+        ({"measured": '[{"backends":"CPU","gpu_info":"","n_prompt":1,"avg_ts":1}]'}, "computed on CPU instead of the GPU"),
+    ],
+)
+def test_a_build_that_does_not_compute_on_the_card_is_not_put_in_place(for_gpus, source, sentence):
+    for_gpus.cards = 1
+    for_gpus.source(**source)
+    assert sentence in for_gpus.run()["msg"]
+    assert for_gpus.entries() == []
+
+
+def test_a_card_in_use_is_left_alone_and_told_of(for_gpus):
+    for_gpus.cards = 1
+    (for_gpus.path / "tools/nvidia-smi").write_text("#!/bin/sh\necho 100\n")
+    result = for_gpus.run()
+    assert result["benchmark"] == {}
+    assert "llama-bench was not run: it needs 2048 MiB of the GPU's memory and 100 MiB are free" in result["printed"]
+
+
+def test_without_a_driver_the_programs_are_tried_with_the_stub_of_its_library(for_gpus):
+    program = "#!/bin/sh\ntest -e \"$LD_LIBRARY_PATH/libcuda.so.1\" && echo 'version: 0.5.0 (build 11312, commit 0c1e57098)'\n"
+    for_gpus.make_source(COPIED, **{"program.sh": program})
+    assert for_gpus.run()["changed"]
+
+
+def test_a_finished_build_that_does_not_compute_on_this_hosts_card_is_not_used(for_gpus):
+    for_gpus.run()
+    subprocess.run(["rm", "-r", for_gpus.path / "releases"], check=True)
+    for_gpus.cards = 1
+    (for_gpus.path / "measured").write_text("CUDA error: no kernel image")
+    result = for_gpus.run()
+    assert "does not run here and is not used" in result["printed"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": "13.1"}, {"architectures": ["9.0", "8.9"]}, {"toolkit": "/elsewhere"}], ids=["release", "architectures", "toolkit"]
+)
+def test_whatever_defines_a_build_for_gpus_changes_its_name(for_gpus, change):
+    assert for_gpus.run(check=True, cuda={**for_gpus.parameters["cuda"], **change})["release"] != for_gpus.run(check=True)["release"]
+
+
+def test_the_model_that_it_is_tried_with_does_not_change_the_name(for_gpus):
+    other = {**for_gpus.parameters["cuda"], "bench_model": "/other.gguf"}
+    assert for_gpus.run(check=True, cuda=other)["release"] == for_gpus.run(check=True)["release"]
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"version": "13"}, "cuda.version is '13', but something like 13.0 is expected"),
+        ({"architectures": ["H100"]}, "cuda.architectures: 'H100' is no GPU architecture"),
+        ({"version": "12.8"}, "is of release 13.0, but 12.8 is expected"),
+        ({"toolkit": "/nowhere"}, "there is no CUDA compiler /nowhere/bin/nvcc"),
+    ],
+)
+def test_a_build_for_gpus_that_cannot_work_is_a_sentence(for_gpus, change, sentence):
+    assert sentence in for_gpus.run(cuda={**for_gpus.parameters["cuda"], **change})["msg"]
+    assert for_gpus.entries() == []
+
+
+def test_a_compiler_cache_is_used_where_ccache_is_installed_and_is_no_part_of_the_name(host, tmp_path):
+    plain = host.run(check=True)["release"]
+    cached = host.run(compiler_cache=str(tmp_path / "compiled"))
+    assert cached["release"] == plain
+    assert "LAUNCHER" not in host.calls.read_text()
+    (tmp_path / "tools/ccache").write_text("#!/bin/sh\n")
+    (tmp_path / "tools/ccache").chmod(0o755)
+    subprocess.run(["rm", "-r", tmp_path / "releases", tmp_path / "artifacts"], check=True)
+    host.run(compiler_cache=str(tmp_path / "compiled"))
+    assert "-DCMAKE_CUDA_COMPILER_LAUNCHER=ccache" in host.calls.read_text()
+    assert os.stat(tmp_path / "compiled").st_mode & 0o777 == 0o700
+
+
+def test_a_build_has_no_network_where_that_can_be_had(host):
+    if subprocess.run(["unshare", "--net", "--", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine does not let its root make network namespaces")
+    host.make_source("grep -c : /proc/net/dev >seen; " + RECIPE.format(version="0.5.0 (build 11312, commit 0c1e57098)") + '    test "$(cat seen)" = 1\n')
+    assert host.run()["changed"]

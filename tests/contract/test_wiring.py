@@ -1,0 +1,93 @@
+"""What the playbooks make of an inventory with several models and hosts, asked of ansible-playbook itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+import yaml
+
+from tree import ROOT
+
+SHOWN = ("__platform_models", "__platform_model_names", "__platform_model_servers", "__platform_model_listeners", "__platform_model_keys")
+BASE = {"platform_root_secret": "a-root-secret-of-the-test-that-is-long-enough", "platform_listen_address": "0.0.0.0"}
+
+
+@pytest.fixture
+def wiring(tmp_path):
+    """What each host sees of the wiring, for an inventory with hosts of the groups gpu and gateway."""
+
+    def show(gpu, gateway, **variables):
+        (tmp_path / "hosts.yml").write_text(
+            yaml.safe_dump({"all": {"vars": {**BASE, **variables}, "children": {"gpu": {"hosts": gpu}, "gateway": {"hosts": gateway}}}})
+        )
+        # In a tree like the collection's own, for the playbooks read the roles' defaults there.
+        (tmp_path / "playbooks").mkdir(exist_ok=True)
+        for link, target in (("roles", "roles"), ("playbooks/wiring.yml", "playbooks/wiring.yml")):
+            (tmp_path / link).symlink_to(ROOT / target)
+        play = {
+            "hosts": "all",
+            "gather_facts": False,
+            "vars_files": ["wiring.yml"],
+            "tasks": [
+                {
+                    "ansible.builtin.copy": {"content": "{{ dict(shown | zip(values)) | to_json }}", "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}"},
+                    "delegate_to": "localhost",
+                    "vars": {"shown": list(SHOWN), "values": [f"{{{{ {name} }}}}" for name in SHOWN]},
+                }
+            ],
+        }
+        (tmp_path / "playbooks" / "show.yml").write_text(yaml.safe_dump([play]))
+        subprocess.run(
+            ["ansible-playbook", "--inventory", str(tmp_path / "hosts.yml"), str(tmp_path / "playbooks" / "show.yml")],
+            cwd=ROOT, env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        return {host: json.loads((tmp_path / host).read_text()) for host in {**gpu, **gateway}}
+
+    return show
+
+
+def test_one_host_without_a_list_has_the_one_model_that_it_always_had(wiring):
+    seen = wiring({"one": {}}, {"one": {}})["one"]
+    (model,) = seen["__platform_models"]
+    assert (model["name"], model["api_base"]) == ("qwen3-coder", "http://10.89.64.1:8000/v1")
+    assert (model["input_cost_per_token"], model["output_cost_per_token"]) == pytest.approx((1e-07, 4e-07))
+    assert seen["__platform_model_names"] == ["qwen3-coder"]
+    assert [listener["unit"] for listener in seen["__platform_model_listeners"]] == ["llama-server", "llama-server-bridge"]
+
+
+def test_the_gateway_knows_every_server_of_every_host_and_servers_of_one_name_share_its_requests(wiring):
+    two = [{"name": "large", "gpus": [0]}, {"name": "small", "gpus": [1], "output_price": 0.2}]
+    seen = wiring(
+        {"a": {"platform_address": "192.0.2.1", "llm_models": two}, "b": {"platform_address": "192.0.2.2", "platform_model_name": "large"}}, {"g": {}}
+    )["g"]
+    assert [(model["name"], model["api_base"]) for model in seen["__platform_models"]] == [
+        ("large", "http://192.0.2.1:8000/v1"),
+        ("small", "http://192.0.2.1:8001/v1"),
+        ("qwen3-coder", "http://192.0.2.2:8000/v1"),
+    ]
+
+
+def test_two_hosts_without_a_list_share_the_requests_for_one_model(wiring):
+    seen = wiring({"a": {"platform_address": "192.0.2.1"}, "b": {"platform_address": "192.0.2.2"}}, {"g": {}}, platform_model_name="coder")["g"]
+    assert {model["name"] for model in seen["__platform_models"]} == {"coder"}
+    assert len(seen["__platform_models"]) == 2
+    assert seen["__platform_model_names"] == ["coder"]
+
+
+def test_each_server_of_a_host_has_a_key_of_its_own_and_the_gateway_knows_it(wiring):
+    models = [{"name": "a", "gpus": [0]}, {"name": "b", "gpus": [1]}]
+    seen = wiring({"one": {"llm_models": models}}, {"one": {}})["one"]
+    keys = seen["__platform_model_keys"]
+    assert len(set(keys.values())) == 2
+    assert [model["api_key"] for model in seen["__platform_models"]] == [keys["8000"], keys["8001"]]
+
+
+def test_a_server_that_is_taken_away_is_no_longer_offered(wiring):
+    models = [{"name": "a", "gpus": [0]}, {"name": "b", "state": "absent"}]
+    seen = wiring({"one": {"llm_models": models}}, {"one": {}})["one"]
+    assert [model["name"] for model in seen["__platform_models"]] == ["a"]
+    assert seen["__platform_model_names"] == ["a"]
+    assert [server["unit"] for server in seen["__platform_model_servers"]] == ["llama-server", "llama-server-8001"]
