@@ -272,7 +272,7 @@ class ContainerBackend(Backend):
         given = self._given
         mounts = [Mount(f"{self._home}/{home}/files{f['path']}", f["path"], read_only=True) for f in given["files"]]
         mounts += self._live_mounts(live or f"{self._home}/{LIVE}")
-        mounts += [Mount(v["source"], v["target"], v["read_only"]) for v in given["volumes"]]
+        mounts += [Mount(v["source"], v["target"], v["read_only"], v["follow_mounts"]) for v in given["volumes"]]
         return Container(
             name=self._name,
             image=image,

@@ -53,7 +53,7 @@ def _paths(given: Mapping[str, Any]) -> Iterator[str]:
     for volume in given["volumes"]:
         if volume["mode"]:
             yield from checks.own_directory(volume["source"], "source of a volume")
-        else:
+        elif volume["source"] != "/" or not volume["read_only"]:
             yield from checks.path(volume["source"], "source of a volume")
         yield from checks.path(volume["target"], "target of a volume")
         yield from checks.mode(volume["mode"], volume["source"])

@@ -65,6 +65,10 @@ options:
         description: Whether the container may only read it.
         type: bool
         default: false
+      follow_mounts:
+        description: Whether file systems that are mounted or taken off below it on the host later come and go in the container too.
+        type: bool
+        default: false
       owner:
         description: User that owns the directory. With O(volumes[].mode) the directory is made when it is missing.
         type: str
@@ -341,6 +345,7 @@ VOLUME_OPTIONS = {
     "source": {"type": "path", "required": True},
     "target": {"type": "path", "required": True},
     "read_only": {"type": "bool", "default": False},
+    "follow_mounts": {"type": "bool", "default": False},
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "str"},

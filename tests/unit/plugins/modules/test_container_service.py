@@ -638,6 +638,14 @@ def test_a_reload_that_is_killed_at_any_step_is_finished_or_taken_back_by_the_ne
         assert not run(**rules("one"))["changed"] and is_tidy(tmp_path), step
 
 
+def test_a_container_may_look_at_the_whole_host_but_not_change_it(host):
+    volume = {"source": "/", "target": "/host", "follow_mounts": True}
+    result = run(volumes=[volume])
+    assert result["failed"] and "must name one place below /" in result["msg"]
+    assert run(volumes=[{**volume, "read_only": True}])["changed"]
+    assert "type=bind,source=/,target=/host,readonly,bind-propagation=rslave" in (host.units / "web.service").read_text()
+
+
 # -- what contradicts the host ----------------------------------------------------------------------------------------------------
 
 
