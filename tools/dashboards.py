@@ -145,7 +145,7 @@ def variable(name: str, label: str, query: str, source: Json) -> Json:
     """A list to choose from above a dashboard; everything when nothing is chosen."""
     asked: Any = {"query": query, "refId": name} if source is PROMETHEUS else query
     return {
-        "name": name, "label": label, "type": "query", "datasource": source, "query": asked, "definition": query, "refresh": 2, "regex": "", "sort": 1,
+        "name": name, "label": label, "type": "query", "datasource": source, "query": asked, "refresh": 2, "regex": "", "sort": 1,
         "multi": True, "includeAll": True, "allValue": ".+", "hide": 0, "skipUrlSync": False, "options": [],
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }
@@ -157,10 +157,21 @@ LOG_HOST = variable("host", "Host", "label_values(host)", LOKI)
 SERVICE = variable("service", "Service", "label_values(service)", LOKI)
 LEVEL = variable("level", "Level", "label_values(level)", LOKI)
 DATABASE = variable("database", "Database", 'label_values(up{job="postgres"}, service)', PROMETHEUS)
+# Lines that the choice above the dashboard leaves.
+CHOSEN = '{host=~"$host", service=~"$service", level=~"$level"} |~ "(?i)$search"'
+CHOSEN_RATE = f"rate({CHOSEN} [$__interval])"
+OF_DATABASE = '{service=~"$database"}'
 SEARCH = {
     "name": "search", "label": "Text (regular expression)", "type": "textbox", "query": "", "hide": 0, "skipUrlSync": False,
     "current": {"selected": True, "text": "", "value": ""}, "options": [],
 }
+
+
+
+def per_database(counter: str) -> str:
+    """How much a counter of PostgreSQL's databases rises in a second, for each server."""
+    return f"sum by (service) (rate(pg_stat_database_{counter}{OF_DATABASE}[5m]))"
+
 
 DASHBOARDS = (
     Dashboard(
@@ -177,7 +188,8 @@ DASHBOARDS = (
             Row("What people feel", (
                 lines("Requests a minute", q("platform:requests:rate5m * 60", "all"), q("platform:failures:rate5m * 60", "failed"),
                       q("platform:refusals:rate5m * 60", "refused by a limit")),
-                lines("Seconds to the first word", q("platform:first_token:p50_5m", "half of the answers"), q("platform:first_token:p95_5m", "95 of 100"), unit="s"),
+                lines("Seconds to the first word", q("platform:first_token:p50_5m", "half of the answers"),
+                      q("platform:first_token:p95_5m", "95 of 100"), unit="s"),
                 lines("Running and waiting", q("model:requests_running", "running on {{host}}"), q("model:requests_waiting", "waiting on {{host}}")),
             )),
             Row("What the machines do", (
@@ -198,7 +210,8 @@ DASHBOARDS = (
                 lines("Requests a minute", q("sum by (user) (people:requests:rate5m) * 60", "{{user}}"), width=12, stacked=True),
                 lines("Tokens a minute", q("people:tokens:rate5m * 60", "{{user}}"), width=12, stacked=True),
                 lines("Spend in an hour", q("people:spend:increase1h", "{{user}}"), unit="currencyUSD", width=12, stacked=True),
-                lines("Refused and failed a minute", q("sum by (user, exception_status) (people:failures:rate5m) * 60", "{{user}} {{exception_status}}"), width=12),
+                lines("Refused and failed a minute", q("sum by (user, exception_status) (people:failures:rate5m) * 60", "{{user}} {{exception_status}}"),
+                      width=12),
             )),
             Row("In the chosen time", (
                 table("People", now("sum by (user) (increase(litellm_proxy_total_requests_metric_total[$__range]))"),
@@ -246,12 +259,14 @@ DASHBOARDS = (
         (
             Row("Load", (
                 lines("Busy", q('gpu:busy:ratio{host=~"$host"}', "{{host}} {{gpu}}"), unit="percentunit", maximum=1),
-                lines("Memory used", q('gpu:memory_used:bytes{host=~"$host"}', "{{host}} {{gpu}}"), q('gpu:memory_total:bytes{host=~"$host"}', "all of {{host}} {{gpu}}"),
+                lines("Memory used", q('gpu:memory_used:bytes{host=~"$host"}', "{{host}} {{gpu}}"),
+                      q('gpu:memory_total:bytes{host=~"$host"}', "all of {{host}} {{gpu}}"),
                       unit="bytes"),
                 lines("Power", q('gpu:power:watts{host=~"$host"}', "{{host}} {{gpu}}"), unit="watt"),
             )),
             Row("Heat", (
-                lines("Temperature", q('gpu:temperature:celsius{host=~"$host"}', "{{host}} {{gpu}}"), q('gpu:memory_temperature:celsius{host=~"$host"}', "memory of {{host}} {{gpu}}"),
+                lines("Temperature", q('gpu:temperature:celsius{host=~"$host"}', "{{host}} {{gpu}}"),
+                      q('gpu:memory_temperature:celsius{host=~"$host"}', "memory of {{host}} {{gpu}}"),
                       unit="celsius"),
                 lines("Clock", q('gpu:clock:hertz{host=~"$host"}', "{{host}} {{gpu}}"), unit="hertz"),
                 lines("Slowed down", q('gpu:throttled_by_heat:ratio5m{host=~"$host"}', "by heat, {{host}} {{gpu}}"),
@@ -280,7 +295,8 @@ DASHBOARDS = (
                 lines("Free", q('host:disk_free:ratio{host=~"$host"}', "{{host}} {{mountpoint}}"), unit="percentunit", maximum=1),
                 lines("Read and written", q('sum by (host) (rate(node_disk_read_bytes_total{host=~"$host"}[5m]))', "read, {{host}}"),
                       q('sum by (host) (rate(node_disk_written_bytes_total{host=~"$host"}[5m]))', "written, {{host}}"), unit="Bps"),
-                table("Fullest in a day at this pace", now('predict_linear(node_filesystem_avail_bytes{host=~"$host",fstype!~"tmpfs|ramfs|overlay"}[6h], 86400)'),
+                table("Fullest in a day at this pace",
+                      now('predict_linear(node_filesystem_avail_bytes{host=~"$host",fstype!~"tmpfs|ramfs|overlay"}[6h], 86400)'),
                       unit="bytes", width=8, rename={"Value": "Free then"}),
             )),
             Row("Units and clock", (
@@ -295,11 +311,11 @@ DASHBOARDS = (
         "logs", "Logs", "What every service wrote.",
         (
             Row("Lines", (
-                lines("Lines a minute by level", logs_of('sum by (level) (rate({host=~"$host", service=~"$service", level=~"$level"} |~ "(?i)$search" [$__interval])) * 60', "{{level}}"),
+                lines("Lines a minute by level", logs_of(f"sum by (level) ({CHOSEN_RATE}) * 60", "{{level}}"),
                       width=12, stacked=True),
-                lines("Lines a minute by service", logs_of('topk(10, sum by (service) (rate({host=~"$host", service=~"$service", level=~"$level"} |~ "(?i)$search" [$__interval]))) * 60', "{{service}}"),
+                lines("Lines a minute by service", logs_of(f"topk(10, sum by (service) ({CHOSEN_RATE})) * 60", "{{service}}"),
                       width=12, stacked=True),
-                log_lines("Lines", '{host=~"$host", service=~"$service", level=~"$level"} |~ "(?i)$search"', height=20),
+                log_lines("Lines", CHOSEN, height=20),
             )),
             Row("The store itself", (
                 lines("Lines received a second", q("sum(rate(loki_distributor_lines_received_total[5m]))", "all hosts"), width=12),
@@ -312,21 +328,20 @@ DASHBOARDS = (
         "databases", "Databases", "The PostgreSQL servers behind the platform.",
         (
             Row("State", (
-                number("Up", now('sum(pg_up{service=~"$database"})'), steps=((0, BAD), (1, GOOD)), width=6),
-                number("Size", now('sum(pg_database_size_bytes{service=~"$database"})'), "bytes", width=6),
-                number("Connections used", now('sum(pg_stat_activity_count{service=~"$database"}) / sum(pg_settings_max_connections{service=~"$database"})'), "percentunit",
-                       ((0, GOOD), (0.7, CAREFUL), (0.85, BAD)), width=6),
-                number("Longest transaction", now('max(pg_stat_activity_max_tx_duration{service=~"$database"})'), "s", width=6),
+                number("Up", now(f"sum(pg_up{OF_DATABASE})"), steps=((0, BAD), (1, GOOD)), width=6),
+                number("Size", now(f"sum(pg_database_size_bytes{OF_DATABASE})"), "bytes", width=6),
+                number("Connections used", now(f"sum(pg_stat_activity_count{OF_DATABASE}) / sum(pg_settings_max_connections{OF_DATABASE})"),
+                       "percentunit", ((0, GOOD), (0.7, CAREFUL), (0.85, BAD)), width=6),
+                number("Longest transaction", now(f"max(pg_stat_activity_max_tx_duration{OF_DATABASE})"), "s", width=6),
             )),
             Row("Work", (
-                lines("Transactions a second", q('sum by (service) (rate(pg_stat_database_xact_commit{service=~"$database"}[5m]))', "{{service}}"),
-                      q('sum by (service) (rate(pg_stat_database_xact_rollback{service=~"$database"}[5m]))', "taken back, {{service}}")),
-                lines("Connections by state", q('sum by (service, state) (pg_stat_activity_count{service=~"$database"})', "{{service}} {{state}}"), stacked=True),
-                lines("Read from memory", q('sum by (service) (rate(pg_stat_database_blks_hit{service=~"$database"}[5m])) / (sum by (service) (rate(pg_stat_database_blks_hit{service=~"$database"}[5m])) + sum by (service) (rate(pg_stat_database_blks_read{service=~"$database"}[5m])))', "{{service}}"),
+                lines("Transactions a second", q(per_database("xact_commit"), "{{service}}"), q(per_database("xact_rollback"), "taken back, {{service}}")),
+                lines("Connections by state", q(f"sum by (service, state) (pg_stat_activity_count{OF_DATABASE})", "{{service}} {{state}}"), stacked=True),
+                lines("Read from memory", q(f"{per_database('blks_hit')} / ({per_database('blks_hit')} + {per_database('blks_read')})", "{{service}}"),
                       unit="percentunit", maximum=1),
             )),
             Row("Trouble", (
-                lines("Deadlocks in 5 minutes", q('sum by (service) (increase(pg_stat_database_deadlocks{service=~"$database"}[5m]))', "{{service}}"), width=12),
+                lines("Deadlocks in 5 minutes", q(f"{per_database('deadlocks')} * 300", "{{service}}"), width=12),
                 log_lines("Warnings and errors", '{service=~"postgres.*", level=~"warning|error|critical"}', width=12, height=HEIGHT),
             )),
         ),
@@ -412,7 +427,7 @@ def as_json(dashboard: Dashboard) -> Json:
     ]
     annotations = {
         "name": "Alerts", "datasource": PROMETHEUS, "enable": True, "hide": False, "iconColor": "red",
-        "expr": 'ALERTS{alertstate="firing",severity=~"critical|warning"}', "titleFormat": "{{alertname}}", "textFormat": "{{host}} {{service}}",
+        "expr": 'ALERTS{alertstate="firing",severity=~"critical|warning"}',
     }
     return {
         "uid": dashboard.uid,

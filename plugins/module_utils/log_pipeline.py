@@ -27,7 +27,7 @@ SECRETS = (
     r"://[^:/@\s]*:([^@\s/]+)@",
     # JSON web tokens
     r"\b(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+)",
-    r"(?i:password|passwd|secret|token|api[_-]?key|private[_-]?key|salt)[\"']?\s*[:=]\s*[\"']?([^\s\"',;&}]{8,})",
+    r"(?i:password|passwd|secret|token|api[_-]?key|private[_-]?key|(?:master|salt|access)[_-]?key|salt)[\"']?\s*[:=]\s*[\"']?([^\s\"',;&}]{8,})",
 )
 # The words for each level, from the least to the worst: the last that is found counts.
 LEVELS = {

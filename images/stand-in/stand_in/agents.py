@@ -312,7 +312,7 @@ class Agent:
 
     def _read(self) -> None:
         cursor = self.plan.positions.read_text() if self.plan.positions.exists() else ""
-        oldest = datetime.datetime.fromtimestamp(time.time() - self.plan.max_age, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+        oldest = datetime.datetime.fromtimestamp(time.time() - self.plan.max_age, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         start = [f"--after-cursor={cursor}"] if cursor else [f"--since={oldest}"]
         command = ["journalctl", f"--directory={self.plan.journal}", "--output=json", "--all", "--follow", "--no-tail", *start]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as journal:
