@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from lab.context import Lab, digest_of
 from lab.steps import Step
@@ -15,16 +16,26 @@ def missing_javascript(lab: Lab) -> list[str]:
     return [package for package, program in (("nodejs", "node"), ("npm", "npm")) if lab.which(program) is None]
 
 
+def grammar_path(lab: Lab) -> Path:
+    """Where the grammar lies; each version of it in a directory of its own, so that two checkouts never disturb one another."""
+    return lab.home / f"grammar-{source_digest(lab)[:12]}"
+
+
+def source_digest(lab: Lab) -> str:
+    source = lab.repository / "tools" / "grammar"
+    return digest_of(*(path.read_bytes() for name in FILES if (path := source / name).is_file()))
+
+
 class Grammar(Step):
     """A copy of tools/grammar with its dependencies."""
 
     def __init__(self, lab: Lab) -> None:
         super().__init__(lab, "query grammar", needs=("javascript",))
         self.source = lab.repository / "tools" / "grammar"
-        self.path = lab.home / f"grammar-{self.fingerprint()[:12]}"
+        self.path = grammar_path(lab)
 
     def fingerprint(self) -> str:
-        return digest_of(*((self.source / name).read_bytes() for name in FILES))
+        return source_digest(self.lab)
 
     def is_present(self) -> bool:
         return (self.path / "complete").exists()

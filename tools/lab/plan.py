@@ -12,7 +12,7 @@ from lab.collections import Collections
 from lab.context import Lab
 from lab.engine import Engine, answering_engine
 from lab.fixtures import LlamaSource, TinyModel
-from lab.grammar import Grammar, missing_javascript
+from lab.grammar import Grammar, grammar_path, missing_javascript
 from lab.images import SUITES, image_steps
 from lab.inventory import Inventory, litellm_version
 from lab.packages import Packages, missing_browser
@@ -134,7 +134,7 @@ def tool_environment(lab: Lab, suite: str | None = None) -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": f"{repository / '.collections'}:{lab.home / 'collections'}",
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
         "PRIVATE_LLM_LAB": str(lab.home),
-        "PRIVATE_LLM_GRAMMAR": str(Grammar(lab).path),
+        "PRIVATE_LLM_GRAMMAR": str(grammar_path(lab)),
         "PRIVATE_LLM_INVENTORY": str(lab.inventory),
         "PRIVATE_LLM_DISTRO": suite or default_suite(lab),
         # Ansible refuses every encoding but this one.
