@@ -43,6 +43,7 @@ _value:
   type: str
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -55,6 +56,8 @@ SETTINGS = ("host", "loki_url", "journal", "max_age", "multiline_services", "scr
 
 def log_agent_config(given: Mapping[str, Any], agent: str) -> str:
     """The text of an agent's configuration file. :raises AnsibleFilterError: for a setting that cannot work."""
+    # Ansible's own kinds of text, which know where they come from, are nothing that a YAML file can hold.
+    given = json.loads(json.dumps(given))
     try:
         settings = Settings(**{name: given[name] for name in SETTINGS})
         if agent == "alloy":

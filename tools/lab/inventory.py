@@ -30,6 +30,9 @@ TEST_SETTINGS: dict[str, Value] = {
     "llama_server_sse_ping_interval": 5,
     # No test machine has a GPU.
     "dcgm_exporter_devices": [],
+    # Nor may it raise limits.
+    "prometheus_ulimits": {},
+    "loki_ulimits": {},
     # So that tests wait less.
     "prometheus_scrape_interval": "5s",
     "prometheus_evaluation_interval": "5s",

@@ -331,10 +331,14 @@ class Agent:
 
     def _push(self) -> None:
         waiting: list[dict[str, Any]] = []
+        begun = 0.0
         while True:
             try:
-                waiting.append(self._entries.get(timeout=0.5))
-                if len(waiting) < 500 and not self._entries.empty():
+                entry = self._entries.get(timeout=0.5)
+                begun = begun if waiting else time.monotonic()
+                waiting.append(entry)
+                # Until it is quiet for a moment, so that lines that belong together come together.
+                if len(waiting) < 500 and time.monotonic() - begun < 2:
                     continue
             except queue.Empty:
                 if not waiting:
