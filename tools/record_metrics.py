@@ -22,7 +22,7 @@ PROGRAMS = {
     "postgres-exporter": ("http://127.0.0.1:9187/metrics", "", "docker exec postgres-litellm-exporter postgres_exporter --version 2>&1 | head -n 1"),
     "litellm": (
         "http://127.0.0.1:4000/metrics/",
-        "cat /etc/private-llm/prometheus/*/files/run/secrets/litellm",
+        "grep -ohP '(?<=LITELLM_MASTER_KEY=).*' /etc/private-llm/litellm/*/secret_environment",
         "docker exec litellm python3 -c 'from importlib.metadata import version; print(\"litellm\", version(\"litellm\"))'",
     ),
     "llama-server": (

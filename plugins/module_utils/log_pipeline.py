@@ -38,8 +38,11 @@ LEVELS = {
     "critical": ("critical", "fatal", "panic", "crit"),
 }
 PRIORITIES = {"debug": "debug", "info|notice": "info", "warning": "warning", "err|error": "error", "crit|alert|emerg": "critical"}
-# How a line begins that is not the continuation of the one before: a time, a level, a JSON object, or the head of a trace.
-FIRST_LINE = r"^(?:\{|\[|\d{2,4}[-:/]|Traceback \(most recent|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|[a-z]+=)"
+# How a line begins that is not the continuation of the one before: a time, a level, a JSON object, the head of a trace, or systemd's own words.
+FIRST_LINE = (
+    r"^(?:\{|\[|\d{2,4}[-:/]|Traceback \(most recent|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|[a-z]+="
+    r"|[\w@.-]+\.service\b|(?:Started|Starting|Stopped|Stopping)\b)"
+)
 
 
 class BadPattern(ValueError):

@@ -80,7 +80,7 @@ def test_the_host_tells_of_its_disks_memory_clock_and_units(host):
 def test_what_another_program_writes_for_the_exporter_is_shown(host):
     stamp = int(time.time())
     host.check_output(f"echo 'private_llm_backup_last_success_timestamp_seconds{{backup=\"databases\"}} {stamp}' > /var/lib/private-llm/metrics/backup.prom")
-    assert within(30, lambda: value(host, 'private_llm_backup_last_success_timestamp_seconds{backup="databases"}')) == stamp
+    assert within(30, lambda: value(host, 'private_llm_backup_last_success_timestamp_seconds{backup="databases"}') == stamp)
 
 
 def test_the_database_tells_of_its_connections(host):

@@ -109,6 +109,8 @@ def test_the_level_is_what_the_line_itself_names(line, level):
         ("18:00:00 - LiteLLM:ERROR", True),
         ("INFO:     started", True),
         ("level=info msg=x", True),
+        ("litellm.service: Deactivated successfully.", True),
+        ("Started litellm.service - LiteLLM gateway.", True),
     ],
 )
 def test_a_trace_goes_on_until_a_line_begins_like_a_new_one(line, first):
