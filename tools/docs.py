@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the reference pages of docs/ out of what the code itself declares, so that the two cannot differ.
 
-tools/docs.py          writes docs/README.md, docs/roles/ROLE.md, docs/modules/NAME.md and the tables of docs/capacity.md
+tools/docs.py          writes docs/README.md, docs/alerts.md, docs/roles/ROLE.md, docs/modules/NAME.md and the tables of docs/capacity.md
 tools/docs.py --check  writes nothing and fails when a page is not what it would write
 """
 
@@ -158,6 +158,21 @@ def plugin_page(path: Path, kind: str) -> tuple[str, str]:
     return "\n".join(lines) + "\n", summary
 
 
+def alerts_page() -> str:
+    """Every alert with its severity and its page."""
+    rules = importlib.import_module("alerts")
+    lines = ["# Alerts", "", GENERATED.format(source="roles/prometheus/templates/rules and roles/loki/templates/rules"), ""]
+    found = [*rules.alerts(), *rules.alerts(rules.LOGS_ROLE)]
+    for group in dict.fromkeys(alert.group for alert in found):
+        lines += [f"## {group.capitalize()}", "", "| Alert | Severity | Fires when | After |", "|---|---|---|---|"]
+        for alert in found:
+            if alert.group == group:
+                condition = cell(" ".join(str(alert.rule["expr"]).split()))
+                lines.append(f"| [{alert.name}](runbooks/{alert.name}.md) | {alert.severity} | `{condition}` | {alert.rule.get('for', 'at once')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def heading_of(page: Path) -> str:
     return next((line.lstrip("# ").strip() for line in page.read_text().splitlines() if line.startswith("#")), page.stem)
 
@@ -181,6 +196,7 @@ def pages() -> dict[Path, str]:
             lines += [f"## {title}", "", *(f"- [{heading_of(page)}]({page.relative_to(DOCS)})" for page in written), ""]
     lines += ["## Roles", "", "| Role | What it does |", "|---|---|", *roles, ""]
     lines += ["## Modules and filters", "", "| Name | Kind | What it does |", "|---|---|---|", *plugins]
+    made[DOCS / "alerts.md"] = alerts_page()
     capacity = importlib.import_module("capacity")
     made[capacity.PAGE] = capacity.page()
     made[DOCS / "README.md"] = "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ replacing that one file is the whole change: before it nothing that runs has fel
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -25,11 +26,13 @@ from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths
     ManagedFile,
     Ownership,
     file_from_parameters,
+    remove_tree,
     split_owner,
     variables_changed,
     write_atomically,
 )
 from ansible_collections.private_llm.platform.plugins.module_utils.port_users import is_own, port_users, taken
+from ansible_collections.private_llm.platform.plugins.module_utils.reloading import ask_to_reload
 from ansible_collections.private_llm.platform.plugins.module_utils.service_transaction import Backend, Service, fingerprint
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import (
     UNIT_DIRECTORY,
@@ -43,6 +46,8 @@ from ansible_collections.private_llm.platform.plugins.module_utils.unit_record i
 
 CONFIGURATION_DIRECTORY = "/etc/private-llm"
 ENVIRONMENTS = ("environment", "secret_environment")
+# Beside the definitions: files that the running program reads again, at the same place whatever the definition.
+LIVE = "live"
 LOG_LINES = 20
 JOBS_REMEMBERED = 20
 ROOT = Ownership("0", "0", "0600")
@@ -62,6 +67,7 @@ class ContainerBackend(Backend):
         self._unit = f"{self._name}.service"
         self._unit_path = f"{UNIT_DIRECTORY}/{self._unit}"
         self._jobs_path = f"{STATE_DIRECTORY}/{self._name}.jobs.json"
+        self._loaded_path = f"{STATE_DIRECTORY}/{self._name}.loaded"
 
     # -- what is needed first -----------------------------------------------------------------------------------------
 
@@ -145,6 +151,8 @@ class ContainerBackend(Backend):
             fingerprint=label,
             files=tuple(self._files(label, before.fingerprint or label)),
             unit_files=(unit,),
+            live_files=tuple(self._live_files(f"{self._home}/{LIVE}")),
+            live_removals=tuple(self._superfluous_live_files()),
             directories=(
                 ManagedDirectory(CONFIGURATION_DIRECTORY, Ownership("0", "0", "0755")),
                 ManagedDirectory(self._home, Ownership("0", "0", "0700")),
@@ -154,7 +162,7 @@ class ContainerBackend(Backend):
             changes=tuple(self._changes(before)),
             owned_directories=(self._home,),
             # What the jobs have done is done to the data, so it is forgotten with that.
-            data_directories=(*(directory.path for directory in self._data()), self._jobs_path),
+            data_directories=(*(directory.path for directory in self._data()), self._jobs_path, self._loaded_path),
         )
 
     def _exact_image(self) -> str:
@@ -179,6 +187,59 @@ class ContainerBackend(Backend):
                     ManagedFile(f"{home}/{kind}", content, ROOT, secret, kind, self._name, f"{old}/{kind}", explain=variables_changed)
                 )
         return files
+
+    # -- live files ---------------------------------------------------------------------------------------------------
+
+    def _live_files(self, place: str) -> list[ManagedFile]:
+        owner, group = split_owner(self._given["user"])
+        given = self._given["live_files"]
+        files = [file_from_parameters(f"{place}{f['path']}", f, owner, group, name=f["path"]) for f in given]
+        return [replace(file, restarts=False) for file in files]
+
+    def _superfluous_live_files(self) -> list[str]:
+        wanted = {file.path for file in self._live_files(f"{self._home}/{LIVE}")}
+        there = [os.path.join(directory, name) for directory, _directories, names in os.walk(f"{self._home}/{LIVE}") for name in names]
+        return sorted(path for path in there if path not in wanted and not os.path.basename(path).startswith(".private-llm-"))
+
+    def _live_mounts(self, place: str) -> list[Mount]:
+        """A mount for each directory of live files; those below another come with it."""
+        directories = sorted({os.path.dirname(f["path"]) for f in self._given["live_files"]})
+        outermost = [d for d in directories if not any(d.startswith(f"{other}/") for other in directories)]
+        return [Mount(f"{place}{directory}", directory, read_only=True) for directory in outermost]
+
+    def _staging(self) -> str:
+        return f"{self._home}/{self.wanted().fingerprint}/{LIVE}"
+
+    def stage_live_files(self) -> None:
+        remove_tree(self._staging())
+        for file in self._live_files(self._staging()):
+            os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
+            file.apply()
+
+    def _live_state(self) -> str:
+        return fingerprint([file.identity() for file in self._live_files("")])
+
+    def reload_reason(self) -> str | None:
+        if not self._given["live_files"] or not self._given["reload"]:
+            return None
+        try:
+            with open(self._loaded_path, encoding="utf-8") as stream:
+                loaded = stream.read()
+        except FileNotFoundError:
+            loaded = ""
+        return None if loaded == self._live_state() else "an earlier run was interrupted"
+
+    def reload(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._loaded_path)
+        if self._given["reload"]:
+            ask_to_reload(self._given["reload"], self._engine.inside(self._name), self._run)
+
+    def note_loaded(self) -> None:
+        if self._given["live_files"] and self._given["reload"]:
+            write_atomically(self._loaded_path, self._live_state().encode(), 0o600, os.geteuid(), os.getegid())
+
+    # -- the definition -----------------------------------------------------------------------------------------------
 
     def _changes(self, before: UnitRecord) -> list[str]:
         """Another image, and files of the definition before that are wanted no longer."""
@@ -207,10 +268,11 @@ class ContainerBackend(Backend):
             if volume["mode"]
         ]
 
-    def _container(self, image: str, home: str) -> Container:
+    def _container(self, image: str, home: str, live: str = "") -> Container:
         given = self._given
         mounts = [Mount(f"{self._home}/{home}/files{f['path']}", f["path"], read_only=True) for f in given["files"]]
-        mounts += [Mount(v["source"], v["target"], v["read_only"]) for v in given["volumes"]]
+        mounts += self._live_mounts(live or f"{self._home}/{LIVE}")
+        mounts += [Mount(v["source"], v["target"], v["read_only"], v["follow_mounts"]) for v in given["volumes"]]
         return Container(
             name=self._name,
             image=image,
@@ -284,7 +346,7 @@ class ContainerBackend(Backend):
 
     def _job_container(self, job: Mapping[str, Any], home: str) -> Container:
         return replace(
-            self._container(self._exact_image(), home),
+            self._container(self._exact_image(), home, live=self._staging()),
             name=f"{self._name}-{job['name']}",
             command=job["command"],
             entrypoint=job["entrypoint"] or self._given["entrypoint"],
@@ -294,7 +356,8 @@ class ContainerBackend(Backend):
 
     def _job_identities(self) -> dict[str, str]:
         """What each job depends on, as a hash: the image, its own description, and the files and variables that it sees."""
-        inputs = [self._given["image"], self._exact_image(), [file.identity() for file in self._files("", "")]]
+        files = [file.identity() for file in (*self._files("", ""), *self._live_files(""))]
+        inputs = [self._given["image"], self._exact_image(), files]
         return {job["name"]: fingerprint([*inputs, dict(job)]) for job in self._given["jobs"]}
 
     def _done_jobs(self) -> dict[str, list[str]]:
@@ -312,6 +375,7 @@ class ContainerBackend(Backend):
 
     def leftovers(self, failed: bool) -> Sequence[str]:
         needed = {unit_record.read(self._unit_path).fingerprint, "" if failed else self.wanted().fingerprint}
+        needed |= {LIVE} if self._given["live_files"] else set()
         return [f"{self._home}/{name}" for name in sorted(os.listdir(self._home)) if name not in needed] if os.path.isdir(self._home) else []
 
     def superfluous(self) -> Sequence[str]:

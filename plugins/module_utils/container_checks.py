@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,7 +27,7 @@ LONGEST_BRIDGE_NAME = 15
 def problems(given: Mapping[str, Any]) -> list[str]:
     """One sentence for each thing that cannot work, or would work in a way that nobody asked for."""
     shared = (checks.name, checks.files, checks.environment, checks.stop_timeout, checks.health)
-    own = (_image, _paths, _networking, _limits, _labels, _jobs, _health_and_publish)
+    own = (_image, _paths, _live_files, _networking, _limits, _labels, _jobs, _health_and_publish)
     return [sentence for check in (*shared, *own) for sentence in check(given)]
 
 
@@ -52,7 +53,7 @@ def _paths(given: Mapping[str, Any]) -> Iterator[str]:
     for volume in given["volumes"]:
         if volume["mode"]:
             yield from checks.own_directory(volume["source"], "source of a volume")
-        else:
+        elif volume["source"] != "/" or not volume["read_only"]:
             yield from checks.path(volume["source"], "source of a volume")
         yield from checks.path(volume["target"], "target of a volume")
         yield from checks.mode(volume["mode"], volume["source"])
@@ -67,6 +68,20 @@ def _paths(given: Mapping[str, Any]) -> Iterator[str]:
     for device in given["devices"]:
         if not device.startswith("/dev/") and not CDI_NAME.fullmatch(device):
             yield f"device '{device}' is neither a path below /dev nor a CDI name such as nvidia.com/gpu=all"
+
+
+def _live_files(given: Mapping[str, Any]) -> Iterator[str]:
+    yield from checks.files({"files": given["live_files"]})
+    directories = {posixpath.dirname(file["path"]) for file in given["live_files"]}
+    yield from checks.twice([file["path"] for file in given["live_files"]], "live_files names twice")
+    for directory in sorted(directories & {"/"}):
+        yield f"a live file cannot lie in {directory}: the whole directory is mounted"
+    others = [file["path"] for file in given["files"]] + [volume["target"] for volume in given["volumes"]]
+    for other in sorted(others):
+        if any(other.startswith(f"{directory}/") for directory in directories):
+            yield f"{other} lies in a directory of live files, which is mounted as a whole; make it a live file too, or move it"
+    if given["reload"] and not given["live_files"]:
+        yield "reload has nothing to read again; give the files in live_files"
 
 
 def _networking(given: Mapping[str, Any]) -> Iterator[str]:

@@ -46,6 +46,8 @@ class Mount:
     source: str
     target: str
     read_only: bool = False
+    #: whether file systems that come and go below it on the host do so in the container
+    follows: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ TIMED_OUT = 124
 
 def mount_argument(mount: Mount) -> str:
     """The value of ``--mount``."""
-    return f"type=bind,source={mount.source},target={mount.target}" + (",readonly" if mount.read_only else "")
+    options = (",readonly" if mount.read_only else "") + (",bind-propagation=rslave" if mount.follows else "")
+    return f"type=bind,source={mount.source},target={mount.target}{options}"
 
 
 def network_arguments(network: Network) -> list[str]:

@@ -60,6 +60,10 @@ class Service:
     files: tuple[ManagedFile, ...]
     #: written last: from here on a start gives the new service
     unit_files: tuple[ManagedFile, ...]
+    #: read again by the running program when asked to, so that a change of them alone is no restart
+    live_files: tuple[ManagedFile, ...] = ()
+    #: what live files of the definition before are wanted no longer
+    live_removals: tuple[str, ...] = ()
     directories: tuple[ManagedDirectory, ...] = ()
     links: tuple[ManagedLink, ...] = ()
     health: Health | None = None
@@ -126,6 +130,19 @@ class Backend(ABC):
         """What of this host keeps the service from starting now, such as a stranger on its port."""
         return ()
 
+    def stage_live_files(self) -> None:  # noqa: B027 - not every kind of service has live files
+        """Put the wanted live files where jobs see them and what runs does not."""
+
+    def reload_reason(self) -> str | None:
+        """Why the running program has to read its live files again although they are as wanted; None when it has done so."""
+        return None
+
+    def reload(self) -> None:  # noqa: B027 - not every program has to be asked
+        """Have the running program read its live files again. :raises CommandFailed: when it refuses them."""
+
+    def note_loaded(self) -> None:  # noqa: B027 - not every kind of service has live files
+        """Remember that the running program has read its live files."""
+
     def due_jobs(self) -> Sequence[str]:
         """Jobs that have to run to their end before the service may be started anew, each with its reason."""
         return ()
@@ -159,6 +176,9 @@ class Plan:
     directories: list[ManagedDirectory] = field(default_factory=list)
     links: list[ManagedLink] = field(default_factory=list)
     removals: list[str] = field(default_factory=list)
+    live_files: list[ManagedFile] = field(default_factory=list)
+    live_removals: list[str] = field(default_factory=list)
+    reload: bool = False
     #: actions of preparations, which a plan that is made anew afterwards does not show any more
     preparations: list[str] = field(default_factory=list)
     jobs: bool = False
@@ -218,10 +238,18 @@ class Transaction:
             self._refuse(service, self._backend.obstacles())
             plan.restart = True
             plan.actions.append(f"restart: {service.unit} ({reason})")
+        self._plan_reload(service, plan)
         plan.actions += [f"tidy: {path} (left over)" for path in self._backend.leftovers(failed=False)]
         if Journal(service.unit).read() is not None:
             plan.actions.append(f"finish: {service.unit} (an earlier run was interrupted)")
         return plan
+
+    def _plan_reload(self, service: Service, plan: Plan) -> None:
+        reason = "changed: file" if plan.live_files or plan.live_removals else self._backend.reload_reason()
+        # Whoever is started anew reads everything anyway.
+        if reason and not plan.restart:
+            plan.reload = True
+            plan.actions.append(f"reload: {service.unit} ({reason})")
 
     @staticmethod
     def _refuse(service: Service, sentences: Sequence[str]) -> None:
@@ -267,6 +295,15 @@ class Transaction:
                 plan.actions.append(f"link: {link.path} ({why})")
         plan.removals = [path for path in service.removals if os.path.lexists(path)]
         plan.actions += [f"file: {path} (removed)" for path in plan.removals]
+        for file in service.live_files:
+            why = file.difference()
+            if why:
+                plan.live_files.append(file)
+                plan.actions.append(f"file: {file.shown} ({why})")
+                if why not in ("owner", "mode"):
+                    plan.diff.append(file.diff())
+        plan.live_removals = [path for path in service.live_removals if os.path.lexists(path)]
+        plan.actions += [f"file: {path} (removed)" for path in plan.live_removals]
 
     def _restart_reason(self, service: Service, status: UnitStatus, plan: Plan) -> str | None:
         if not status.is_active:
@@ -322,7 +359,7 @@ class Transaction:
             return plan
         status = self._systemd.status(service.unit)
         # Of directories that are there, owner and mode; one that is made stays.
-        paths = [f.path for f in plan.files] + [link.path for link in plan.links] + plan.removals
+        paths = [f.path for f in [*plan.files, *plan.live_files]] + [link.path for link in plan.links] + plan.removals + plan.live_removals
         paths += [d.path for d in plan.directories if os.path.isdir(d.path)]
         journal = Journal(service.unit)
         try:
@@ -335,6 +372,7 @@ class Transaction:
                 self._backend.run_jobs()
             self._commit(service, plan, journal)
             self._verify(service, restarted=plan.restart)
+            self._backend.note_loaded()
         except Exception as error:
             # Whatever it was, what ran before has to run again.
             raise ServiceFailed(self._go_back(service, entry, str(error) or type(error).__name__)) from error
@@ -366,6 +404,8 @@ class Transaction:
                 link.apply()
             for path in plan.removals:
                 os.unlink(path)
+            if plan.jobs:
+                self._backend.stage_live_files()
         except UnknownOwner as error:
             raise CommandFailed(f"cannot set an owner: {error}; create that user first") from error
 
@@ -379,6 +419,10 @@ class Transaction:
         for directory in plan.directories:
             # What is there is used by the program that runs: changed at the last moment, and told by the journal.
             directory.apply()
+        for file in plan.live_files:
+            self._write(file)
+        for path in plan.live_removals:
+            os.unlink(path)
         for file in plan.files:
             if file in service.unit_files:
                 self._write(file)
@@ -389,6 +433,8 @@ class Transaction:
         if plan.restart:
             journal.disturb()
             self._systemd.restart(service.unit, service.companions)
+        elif plan.reload:
+            self._backend.reload()
 
     def _verify(self, service: Service, restarted: bool = False) -> None:
         first = self._systemd.status(service.unit).restarts
@@ -457,6 +503,7 @@ class Transaction:
             self._stop(service)
         if not entry.enabled and self._systemd.status(service.unit).is_enabled:
             self._systemd.disable(service.unit)
+        felt = entry.running and self._live_files_differ(service, entry)
         self._put_back_paths(entry)
         if unit_is_new:
             self._systemd.reload()
@@ -465,6 +512,9 @@ class Transaction:
         if not entry.disturbed:
             self._systemd.reload()
             self._tidy(failed=True)
+            if felt:
+                self._backend.reload()
+                return "What was there before was put back and is in use; what runs was not restarted"
             return "What was there before was put back; what runs was not touched"
         if not entry.running:
             self._systemd.reload()
@@ -474,6 +524,12 @@ class Transaction:
         self._tidy(failed=True)
         answer = self._settled(service, entry)
         return "What was there before was put back and runs again" if answer is None else f"What was there before was put back, but {answer}"
+
+    @staticmethod
+    def _live_files_differ(service: Service, entry: Entry) -> bool:
+        """Whether what the running program may have read again is not what it was."""
+        live = {*(file.path for file in service.live_files), *service.live_removals}
+        return any(snapshot.path in live and Snapshot.take(snapshot.path) != snapshot for snapshot in entry.snapshots)
 
     @staticmethod
     def _put_back_paths(entry: Entry) -> None:

@@ -65,6 +65,10 @@ options:
         description: Whether the container may only read it.
         type: bool
         default: false
+      follow_mounts:
+        description: Whether file systems that are mounted or taken off below it on the host later come and go in the container too.
+        type: bool
+        default: false
       owner:
         description: User that owns the directory. With O(volumes[].mode) the directory is made when it is missing.
         type: str
@@ -178,6 +182,47 @@ options:
         description: Seconds that the job may take.
         type: int
         default: 600
+  live_files:
+    description:
+      - Files that the running program reads again, by itself or when O(reload) asks it to. A change of them alone is no restart.
+      - The directory of each is mounted as a whole, so that nothing else of O(files) and O(volumes) may lie in it.
+      - O(jobs) see the wanted files before the running program does. One that checks them keeps a broken file from being used.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where the program sees the file.
+        type: path
+        required: true
+      content:
+        description: The file's content, when it is not secret.
+        type: str
+      secret_content:
+        description: The file's content, when it is secret.
+        type: str
+      mode:
+        description: Four octal digits in quotes; V(0644), or V(0600) for a secret file, when not given.
+        type: str
+      owner:
+        description: User (name or number) that owns the file.
+        type: str
+      group:
+        description: Group (name or number) of the file.
+        type: str
+  reload:
+    description:
+      - How the running program is asked to read its O(live_files) again. When it refuses them, those before are put back and read again.
+      - Without it the program is taken to watch its files.
+    type: dict
+    suboptions:
+      http:
+        description: URL that takes an empty POST and answers with an error when it refuses.
+        type: str
+      exec:
+        description: Command that is run inside the container and has to succeed.
+        type: list
+        elements: str
 seealso:
   - module: private_llm.platform.native_service
 """
@@ -227,6 +272,23 @@ EXAMPLES = r"""
     depends_on: [inventory-db.service]
     stop_timeout: 1
 
+- name: Change what a proxy serves without stopping it, and only when it understands the new file
+  private_llm.platform.container_service:
+    name: inventory-proxy
+    image: docker.io/library/nginx:1.29
+    publish: ["127.0.0.1:8081:80"]
+    networks:
+      - name: inventory
+    live_files:
+      - path: /etc/nginx/conf.d/default.conf
+        content: "server { listen 80; return 204; }"
+    jobs:
+      - name: check
+        entrypoint: /usr/sbin/nginx
+        command: [-t]
+    reload:
+      exec: [nginx, -s, reload]
+
 - name: Take the services away, with unit and files
   private_llm.platform.container_service:
     name: inventory-report
@@ -249,8 +311,8 @@ RETURN = r"""
 actions:
   description:
     - What was done (or, in check mode, would be done), each as C(KIND) C(:) what, and why in brackets.
-    - Kinds are C(image), C(network), C(directory), C(file), C(environment), C(secret_environment), C(unit), C(job), C(enable), C(restart), C(finish), C(tidy),
-      C(stop), C(disable) and C(remove).
+    - Kinds are C(image), C(network), C(directory), C(file), C(environment), C(secret_environment), C(unit), C(job), C(enable), C(restart), C(reload),
+      C(finish), C(tidy), C(stop), C(disable) and C(remove).
   returned: success
   type: list
   elements: str
@@ -270,6 +332,7 @@ fingerprint:
 from ansible_collections.private_llm.platform.plugins.module_utils import container_checks
 from ansible_collections.private_llm.platform.plugins.module_utils.container_backend import ContainerBackend
 from ansible_collections.private_llm.platform.plugins.module_utils.docker_cli import DockerCli
+from ansible_collections.private_llm.platform.plugins.module_utils.reloading import RELOAD_OPTIONS
 from ansible_collections.private_llm.platform.plugins.module_utils.service_module import (
     SERVICE_OPTIONS,
     ServiceModule,
@@ -282,6 +345,7 @@ VOLUME_OPTIONS = {
     "source": {"type": "path", "required": True},
     "target": {"type": "path", "required": True},
     "read_only": {"type": "bool", "default": False},
+    "follow_mounts": {"type": "bool", "default": False},
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "str"},
@@ -325,6 +389,8 @@ def main() -> None:
             "extra_hosts": {"type": "dict", "default": {}},
             "labels": {"type": "dict", "default": {}},
             "jobs": {"type": "list", "elements": "dict", "default": [], "options": JOB_OPTIONS},
+            "live_files": {**SERVICE_OPTIONS["files"]},
+            "reload": RELOAD_OPTIONS,
         },
         required_if=[("state", "started", ["image"])],
         supports_check_mode=True,

@@ -21,8 +21,10 @@ from lab.context import Lab, LabError, default_home, digest_of, digest_of_tree
 from lab.demo import streamed_pieces
 from lab.engine import OwnEngine
 from lab.fixtures import repack
+from lab.grammar import grammar_path
 from lab.images import declared_arguments, pick_mirror
 from lab.inventory import litellm_version, render
+from lab.prometheus_tools import PROGRAMS, PrometheusTools
 from lab.registry import free_port, is_free
 
 
@@ -267,3 +269,24 @@ def test_a_host_of_an_image_that_does_not_exist_is_refused_in_one_sentence(reque
     )
     assert (outcome.returncode, outcome.stderr.count("\n")) == (1, 1)
     assert "no-such-image does not exist" in outcome.stderr
+
+
+# -- checkers ----------------------------------------------------------------------------------------------------------
+
+
+def test_checkers_that_the_machine_has_are_taken_as_they_are(lab, tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in PROGRAMS:
+        (programs / name).write_text("#!/bin/sh\necho mine\n")
+        (programs / name).chmod(0o755)
+    lab.environment["PATH"] = f"{programs}:{lab.environment['PATH']}"
+    step = PrometheusTools(lab)
+    assert not step.is_present()
+    step.make()
+    assert step.is_present() and subprocess.check_output([step.path / "promtool"], text=True) == "mine\n"
+
+
+def test_another_version_of_the_grammar_has_a_directory_of_its_own(lab, tmp_path):
+    other = Lab(home=lab.home, repository=tmp_path / "checkout", environment=lab.environment)
+    assert grammar_path(other) != grammar_path(lab)

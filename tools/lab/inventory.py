@@ -11,7 +11,7 @@ from lab.fixtures import LLAMA_CPP_BUILD_COMMIT, LLAMA_CPP_BUILD_NUMBER, MODEL_F
 from lab.registry import Push
 from lab.steps import Step
 
-Value = str | int | dict[str, str]
+Value = str | int | dict[str, str] | list[str]
 
 # Where tools/lab/testhost shows the lab's directories inside each test host.
 FIXTURES_IN_HOST = "/srv/fixtures"
@@ -30,6 +30,14 @@ TEST_SETTINGS: dict[str, Value] = {
     "llama_server_cache_ram": 64,
     # This version needs one such interval to stop.
     "llama_server_sse_ping_interval": 5,
+    # No test machine has a GPU.
+    "dcgm_exporter_devices": [],
+    # Nor may it raise limits.
+    "prometheus_ulimits": {},
+    "loki_ulimits": {},
+    # So that tests wait less.
+    "prometheus_scrape_interval": "5s",
+    "prometheus_evaluation_interval": "5s",
 }
 
 

@@ -12,14 +12,31 @@ from lab.collections import Collections
 from lab.context import Lab
 from lab.engine import Engine, answering_engine
 from lab.fixtures import CudaLibraries, LlamaSource, TinyModel, has_cuda_compiler
+from lab.grammar import Grammar, grammar_path, missing_javascript
 from lab.images import SUITES, image_steps
 from lab.inventory import Inventory, litellm_version
 from lab.packages import Packages, missing_browser
+from lab.prometheus_tools import PrometheusTools, programs_path
 from lab.python_tools import PythonTools, environment_path
 from lab.registry import Push, Registry
 from lab.steps import Outcome, Runner, State, Step
 
 POSTGRES_TAG = "17-trixie"
+# The real programs of Debian, under the names of the official images.
+OBSERVABILITY = {
+    "prometheus": "prom/prometheus",
+    "alertmanager": "prom/alertmanager",
+    "node-exporter": "prometheus/node-exporter",
+    "postgres-exporter": "prometheuscommunity/postgres-exporter",
+}
+# One image with small programs that only speak for these.
+STAND_INS = {
+    "loki": "grafana/loki",
+    "alloy": "grafana/alloy",
+    "promtail": "grafana/promtail",
+    "grafana": "grafana/grafana",
+    "dcgm-exporter": "nvidia/k8s/dcgm-exporter",
+}
 # Scenarios whose tests look at a web page; nobody else waits for a browser of 440 MB.
 USES_BROWSER = ("litellm",)
 # Scenarios that compile for GPUs, on machines with NVIDIA's compiler.
@@ -28,7 +45,19 @@ USES_CUDA = ("llama_cpp",)
 
 def tool_steps(lab: Lab) -> list[Step]:
     """What the quality gates need: no engine, no images."""
-    return [Packages(lab), PythonTools(lab), Collections(lab)]
+    return [
+        Packages(lab),
+        Packages(lab, "javascript", missing_javascript),
+        PrometheusTools(lab),
+        Grammar(lab),
+        PythonTools(lab),
+        Collections(lab),
+    ]
+
+
+def image_variable(name: str) -> str:
+    """The role's variable that names the image of a program."""
+    return f"{name.replace('-', '_')}_image"
 
 
 def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
@@ -40,12 +69,14 @@ def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
         steps += image_steps(lab, bases, services=())
         pushes: dict[str, Push] = {}
     else:
-        steps += image_steps(lab, bases, services=("litellm", "registry", "postgres"))
+        steps += image_steps(lab, bases, services=("litellm", "registry", "postgres", *OBSERVABILITY, "stand-in"))
         registry = Registry(lab)
         version = litellm_version((lab.repository / "images" / "litellm" / "requirements.txt").read_text())
         pushes = {
             "postgres_image": Push(lab, registry, "postgres", "library/postgres", POSTGRES_TAG),
             "litellm_image": Push(lab, registry, "litellm", "berriai/litellm", f"v{version}"),
+            **{image_variable(image): Push(lab, registry, image, name, "debian-trixie") for image, name in OBSERVABILITY.items()},
+            **{image_variable(program): Push(lab, registry, "stand-in", name, "stand-in") for program, name in STAND_INS.items()},
         }
         steps += [Certificates(lab), registry, *pushes.values()]
     steps += [PythonTools(lab), Collections(lab), LlamaSource(lab), TinyModel(lab), Inventory(lab, pushes)]
@@ -101,11 +132,12 @@ def tool_environment(lab: Lab, suite: str | None = None) -> dict[str, str]:
     """What Ansible, Molecule and testinfra need to know, on top of the caller's own environment."""
     repository = lab.repository
     settings = {
-        "PATH": f"{environment_path(lab) / 'bin'}:{repository / 'tools' / 'lab'}:{lab.environment.get('PATH', os.defpath)}",
+        "PATH": f"{environment_path(lab) / 'bin'}:{programs_path(lab)}:{repository / 'tools' / 'lab'}:{lab.environment.get('PATH', os.defpath)}",
         "ANSIBLE_CONFIG": str(repository / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": f"{repository / '.collections'}:{lab.home / 'collections'}",
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
         "PRIVATE_LLM_LAB": str(lab.home),
+        "PRIVATE_LLM_GRAMMAR": str(grammar_path(lab)),
         "PRIVATE_LLM_INVENTORY": str(lab.inventory),
         "PRIVATE_LLM_DISTRO": suite or default_suite(lab),
         # Ansible refuses every encoding but this one.

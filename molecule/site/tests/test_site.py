@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 from outside import Outside, hardening_gaps
+from telling import PROMETHEUS, firing, log_lines, start_webhook, value, webhook_alerts, within
+from telling import ask as ask_host
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GATEWAY, MODEL_SERVER, DATABASE = 4000, 8000, 5433
@@ -306,7 +308,63 @@ def test_a_neighbour_that_routes_through_the_host_reaches_the_gateway_but_not_th
 
 
 def test_the_containers_are_hardened(inspect):
-    assert {name: hardening_gaps(inspect(name)) for name in ("litellm", "postgres-litellm")} == {"litellm": [], "postgres-litellm": []}
+    names = ("litellm", "postgres-litellm", "prometheus", "alertmanager", "loki", "grafana", "node-exporter", "postgres-litellm-exporter")
+    assert {name: hardening_gaps(inspect(name)) for name in names} == {name: [] for name in names}
+
+
+# -- what is seen of it -------------------------------------------------------------------------------------------------------
+
+
+def unhealthy_targets(host):
+    targets = ask_host(host, PROMETHEUS, "/api/v1/targets")["data"]["activeTargets"]
+    assert len(targets) == 10
+    return {target["labels"]["service"]: target["lastError"] for target in targets if target["health"] != "up"}
+
+
+def test_every_target_is_up_and_asking_all_of_them_takes_less_than_a_second(host):
+    within(60, lambda: unhealthy_targets(host) == {})
+    assert unhealthy_targets(host) == {}
+    assert value(host, "sum(scrape_duration_seconds)") < 1
+
+
+def test_the_key_of_prometheus_opens_the_metrics_of_the_gateway_and_nothing_else(host, outside):
+    key = host.check_output("cat /etc/private-llm/prometheus/*/files/run/secrets/litellm")
+    assert outside.request(GATEWAY, "/metrics/").status == 401
+    assert "litellm_proxy_total_requests_metric_total" in outside.request(GATEWAY, "/metrics/", key=key).text
+    assert ask(outside, key).status in (401, 403)
+
+
+def test_requests_are_counted_for_the_person_who_made_them(host, outside):
+    assert ask(outside, key_of("ada")).status == 200
+    assert within(60, lambda: value(host, 'sum(litellm_proxy_total_requests_metric_total{user="ada"})'))
+    assert within(60, lambda: value(host, "sum(llamacpp:tokens_predicted_total)"))
+
+
+def test_a_line_of_each_service_arrives_with_its_labels_within_ten_seconds(host, outside):
+    services = ("litellm", "postgres-litellm", "llama-server", "prometheus", "alertmanager", "grafana", "loki", "alloy")
+    host.check_output("docker exec postgres-litellm psql -U litellm -c \"DO \\$\\$ BEGIN RAISE LOG 'a line of the database'; END \\$\\$\"")
+    assert ask(outside, key_of("ada")).status == 200
+    found = {service: within(10, lambda service=service: log_lines(host, f'{{host="pl-site", service="{service}"}}')) for service in services}
+    assert [service for service, lines in found.items() if not lines] == []
+    assert {tuple(sorted(labels)) for lines in found.values() for labels, _line in lines} == {("host", "level", "service")}
+
+
+def test_no_secret_is_in_the_logs_or_the_metrics(host, secrets):
+    lines = "\n".join(line for _labels, line in log_lines(host, '{host="pl-site"}'))
+    assert names_of(secrets, lines) == []
+    assert names_of(secrets, host.check_output("curl -sSg 'http://127.0.0.1:9090/api/v1/series?match[]={__name__=~\".%2B\"}'")) == []
+
+
+def test_a_model_server_that_is_gone_is_told_and_its_return_too(host):
+    start_webhook(host, "10.89.64.1", 9999)
+    host.check_output("systemctl kill --signal=KILL llama-server; systemctl stop llama-server")
+    try:
+        assert within(60, lambda: "ModelServerDown" in firing(host))
+        sent = within(30, lambda: [a for a in webhook_alerts(host) if a["labels"]["alertname"] == "ModelServerDown"])
+    finally:
+        host.check_output("systemctl start llama-server")
+    assert sent[0]["annotations"]["summary"] == "The model server on pl-site does not answer."
+    assert within(120, lambda: "ModelServerDown" not in firing(host))
 
 
 # -- changes --------------------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ class FakeHost:
         self.has_docker = True
         #: units that lie elsewhere
         self.fragments: dict[str, str] = {}
+        #: answers to the next requests to read files again: whether each is refused
+        self.refuses_to_reload: list[bool] = []
         #: text that makes a unit be started again and again
         self.limp = "kiwi"
         #: the command (its first words) at which the machine dies
@@ -141,6 +143,9 @@ class FakeHost:
         if words[:2] == ["network", "rm"]:
             del self.networks[words[2]]
             return 0, "", ""
+        if words[0] == "exec" and words[-1] == "reload-please":
+            self.step()
+            return (1, "", "I do not understand it") if self.refuses_to_reload and self.refuses_to_reload.pop(0) else (0, "", "")
         if words[0] == "exec":
             return (0, "", "") if words[1] in self.containers else (1, "", "no such container")
         if words[0] in ("create", "start", "wait", "logs", "rm", "stop"):

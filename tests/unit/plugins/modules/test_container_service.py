@@ -508,6 +508,144 @@ def test_a_job_that_fails_leaves_the_service_alone_and_runs_again(host, tmp_path
     assert "job: migrate (did not run yet)" in run(**MIGRATION, memory="1g")["actions"]
 
 
+# -- live files -------------------------------------------------------------------------------------------------------------------
+
+LIVE = {"reload": {"exec": ["reload-please"]}}
+
+
+def rules(content, **more):
+    return {**LIVE, "live_files": [{"path": "/etc/rules/a.yml", "content": content}], **more}
+
+
+def live(tmp_path):
+    return {str(p.relative_to(tmp_path / "private-llm/web/live")): p.read_text() for p in (tmp_path / "private-llm/web/live").rglob("*.*")}
+
+
+def asked_to_reload(host):
+    return sum(1 for words in host.commands if words[-1] == "reload-please")
+
+
+def test_a_live_file_is_mounted_with_its_directory_and_the_first_start_needs_no_reload(host, tmp_path):
+    result = run(**rules("one"))
+    assert "file: /etc/rules/a.yml (missing)" in result["actions"] and live(tmp_path) == {"etc/rules/a.yml": "one"}
+    assert f"source={tmp_path}/private-llm/web/live/etc/rules,target=/etc/rules,readonly" in (host.units / "web.service").read_text()
+    assert not asked_to_reload(host) and not run(**rules("one"))["changed"]
+
+
+def test_a_changed_live_file_is_read_again_without_a_restart(host, tmp_path):
+    run(**rules("one"))
+    restarts = host.ran("systemctl", "restart")
+    predicted = run(check=True, **rules("two"))
+    result = run(**rules("two"))
+    assert result["actions"] == predicted["actions"] == ["file: /etc/rules/a.yml (content)", "reload: web.service (changed: file)"]
+    assert live(tmp_path) == {"etc/rules/a.yml": "two"}
+    assert asked_to_reload(host) == 1 and host.ran("systemctl", "restart") == restarts
+    assert not run(**rules("two"))["changed"] and is_tidy(tmp_path)
+
+
+def test_a_live_file_that_is_wanted_no_longer_is_removed_and_the_program_told(host, tmp_path):
+    both = [{"path": "/etc/rules/a.yml", "content": "one"}, {"path": "/etc/rules/b.yml", "content": "two"}]
+    run(**rules("", live_files=both))
+    result = run(**rules("one"))
+    assert any(action.startswith("file: ") and action.endswith("b.yml (removed)") for action in result["actions"])
+    assert live(tmp_path) == {"etc/rules/a.yml": "one"} and asked_to_reload(host) == 1
+
+
+def test_another_definition_restarts_and_needs_no_reload_on_top(host):
+    run(**rules("one"))
+    result = run(**rules("two"), memory="1g")
+    assert "restart: web.service (changed: file, unit)" in result["actions"] and not asked_to_reload(host)
+    assert not run(**rules("two"), memory="1g")["changed"]
+
+
+def test_a_program_that_watches_its_files_is_asked_nothing(host, tmp_path):
+    files = [{"path": "/etc/rules/a.yml", "content": "one"}]
+    run(live_files=files)
+    restarts = host.ran("systemctl", "restart")
+    assert run(live_files=[{**files[0], "content": "two"}])["changed"]
+    assert live(tmp_path) == {"etc/rules/a.yml": "two"} and host.ran("systemctl", "restart") == restarts
+    assert not run(live_files=[{**files[0], "content": "two"}])["changed"]
+
+
+def test_what_the_program_refuses_is_put_back_and_read_again(host, tmp_path):
+    run(**rules("one"))
+    host.refuses_to_reload = [True, False]
+    result = run(**rules("two"))
+    assert result["failed"] and "did not take its changed files" in result["msg"] and "is in use; what runs was not restarted" in result["msg"]
+    assert live(tmp_path) == {"etc/rules/a.yml": "one"} and asked_to_reload(host) == 2
+    assert host.active["web.service"] == "active"
+
+
+CHECKED = {"jobs": [{"name": "check", "command": ["lint"]}]}
+
+
+def test_a_job_sees_the_wanted_live_files_and_what_runs_does_not(host, tmp_path):
+    run(**rules("one"), **CHECKED)
+    host.job_status["web-check"] = 1
+    result = run(**rules("broken"), **CHECKED)
+    assert result["failed"] and "the job check ended with exit status 1" in result["msg"]
+    assert live(tmp_path) == {"etc/rules/a.yml": "one"} and not asked_to_reload(host)
+    (source,) = {word.partition("source=")[2].partition(",")[0] for word in host.jobs[-1] if "target=/etc/rules" in word}
+    assert "/live/etc/rules" in source and not source.startswith(f"{tmp_path}/private-llm/web/live")
+
+
+def test_what_a_job_sees_holds_no_live_file_of_before(host, tmp_path):
+    both = [{"path": "/etc/rules/a.yml", "content": "one"}, {"path": "/etc/rules/b.yml", "content": "two"}]
+    run(**rules("", live_files=both), **CHECKED)
+    run(**rules("one"), **CHECKED)
+    (home,) = [path for path in (tmp_path / "private-llm/web").iterdir() if path.name != "live"]
+    assert [path.name for path in (home / "live/etc/rules").iterdir()] == ["a.yml"]
+
+
+def test_a_secret_live_file_is_shown_nowhere(host, tmp_path):
+    run(live_files=[{"path": "/etc/rules/token", "secret_content": SECRET}])
+    result = run(live_files=[{"path": "/etc/rules/token", "secret_content": SECRET + "2"}])
+    assert SECRET not in str(result) and (tmp_path / "private-llm/web/live/etc/rules/token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "parameters, sentence",
+    [
+        ({"files": [{"path": "/etc/rules/b.yml", "content": ""}]}, "/etc/rules/b.yml lies in a directory of live files"),
+        ({"volumes": [{"source": "/srv/x", "target": "/etc/rules/x"}]}, "/etc/rules/x lies in a directory of live files"),
+        ({"live_files": [{"path": "/a.yml", "content": ""}]}, "a live file cannot lie in /"),
+        ({"live_files": []}, "reload has nothing to read again"),
+    ],
+)
+def test_live_files_that_cannot_work_are_refused(host, parameters, sentence):
+    result = run(**{**rules("one"), **parameters})
+    assert result["failed"] and sentence in result["msg"] and not host.images
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["taken", "refused"])
+def test_a_reload_that_is_killed_at_any_step_is_finished_or_taken_back_by_the_next(host, tmp_path, monkeypatch, refused):
+    run(**rules("one"))
+    count_changes_of_files(host, monkeypatch)
+
+    def change():
+        host.refuses_to_reload = [refused, False]
+        return run(**rules("two"))
+
+    for step in killed_at_each_step(host, change):
+        result = change()
+        if refused:
+            assert result["failed"] and live(tmp_path) == {"etc/rules/a.yml": "one"}, step
+        else:
+            assert result["changed"] and live(tmp_path) == {"etc/rules/a.yml": "two"}, step
+            assert not run(**rules("two"))["changed"], step
+        host.refuses_to_reload = []
+        run(**rules("one"))
+        assert not run(**rules("one"))["changed"] and is_tidy(tmp_path), step
+
+
+def test_a_container_may_look_at_the_whole_host_but_not_change_it(host):
+    volume = {"source": "/", "target": "/host", "follow_mounts": True}
+    result = run(volumes=[volume])
+    assert result["failed"] and "must name one place below /" in result["msg"]
+    assert run(volumes=[{**volume, "read_only": True}])["changed"]
+    assert "type=bind,source=/,target=/host,readonly,bind-propagation=rslave" in (host.units / "web.service").read_text()
+
+
 # -- what contradicts the host ----------------------------------------------------------------------------------------------------
 
 
@@ -566,7 +704,7 @@ BAD = {"command": ["banana"], "files": [{"path": "/etc/web.conf", "content": "li
 
 def is_tidy(tmp_path):
     """Nothing is left but one definition, and no way back is kept."""
-    definitions = list((tmp_path / "private-llm" / "web").iterdir())
+    definitions = [path for path in (tmp_path / "private-llm" / "web").iterdir() if path.name != "live"]
     hidden = list(tmp_path.rglob(".private-llm-*"))
     return len(definitions) == 1 and not hidden and not list((tmp_path / "state").glob("*.service.json"))
 
