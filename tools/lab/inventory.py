@@ -19,6 +19,8 @@ ARTIFACTS_IN_HOST = "/var/cache/llama.cpp-artifacts"
 
 # Production's slots, context and cache types on a tiny model; what only costs the test machine time or memory is made small.
 TEST_SETTINGS: dict[str, Value] = {
+    # Test hosts have no GPU.
+    "platform_gpu": "none",
     # A third less compile time than -O3; the tiny model needs no speed.
     "llama_cpp_cmake_options": {"CMAKE_CXX_FLAGS_RELEASE": "-O1 -DNDEBUG"},
     "llama_server_slots": 20,
