@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-QUERY = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\n"]
+QUERY = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\\t${Package}\\t${Version}\\n"]
 
 
 @dataclass(frozen=True)
