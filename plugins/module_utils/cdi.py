@@ -8,11 +8,13 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # Where the specification puts descriptions; those in /var/run are made anew at boot.
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 KIND = re.compile(r"""^kind:\s*["']?([^\s"']+)""")
+# Units that describe a vendor's devices at boot; a container that asks for one has to be started after them.
+DESCRIBED_BY = {"nvidia.com": "nvidia-cdi-refresh.service"}
 DEVICE = re.compile(r"""^(\s*)(-?)\s*name:\s*["']?([^\s"']+)""")
 
 
@@ -52,3 +54,8 @@ def devices(directories: tuple[str, ...] = DIRECTORIES) -> set[str]:
         except (OSError, ValueError):
             continue
     return known
+
+
+def describing_units(wanted: Iterable[str]) -> list[str]:
+    """Units that describe the wanted devices (full names or paths of device nodes) at boot; one that a host does not have is no harm."""
+    return sorted({DESCRIBED_BY[vendor] for vendor in (name.partition("/")[0] for name in wanted if "=" in name) if vendor in DESCRIBED_BY})

@@ -298,14 +298,15 @@ class ContainerBackend(Backend):
     def _unit_text(self, image: str, home: str, label: str) -> str:
         given = self._given
         engine = self._engine
+        others = " ".join([engine.unit, "network-online.target", *cdi.describing_units(given["devices"]), *given["depends_on"]])
         return render(
             {
                 "Unit": {
                     "Description": given["description"] or f"Container {self._name}",
                     # Not Requires=: where the engine needs a second try at boot, systemd would give this unit up for good.
-                    "Wants": " ".join([engine.unit, "network-online.target", *given["depends_on"]]),
+                    "Wants": others,
                     "PartOf": engine.unit,
-                    "After": " ".join([engine.unit, "network-online.target", *given["depends_on"]]),
+                    "After": others,
                     "StartLimitIntervalSec": 0,
                 },
                 "Service": {

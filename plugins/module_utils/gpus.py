@@ -8,14 +8,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ansible_collections.private_llm.platform.plugins.module_utils.gpu_table import architecture_of, chip_of, is_data_center
-
-# Runs a program and hands back its exit status and what it printed.
-Run = Callable[[list[str]], "tuple[int, str]"]
+from ansible_collections.private_llm.platform.plugins.module_utils.gpu_table import architecture_of, chip_of, cuda_major_of, is_data_center
+from ansible_collections.private_llm.platform.plugins.module_utils.systemd import Runner
 
 VENDOR_NVIDIA = 0x10DE
 VENDOR_MELLANOX = 0x15B3
@@ -196,21 +194,21 @@ def upstream_version(version: str) -> str:
     return re.split(r"[-+~]", version.rpartition(":")[2])[0]
 
 
-def _installed(run: Run) -> dict[str, str]:
-    _status, output = run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\t${Version}\n", "*nvidia*", "libcuda1"])
+def _installed(run: Runner) -> dict[str, str]:
+    _status, output, _errors = run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\t${Version}\n", "*nvidia*", "libcuda1"])
     rows = [line.split("\t") for line in output.splitlines() if line.count("\t") == 2]
     return {package: version for state, package, version in rows if state[1:2] == "i"}
 
 
-def _on_disk(run: Run, kernel: str) -> str | None:
+def _on_disk(run: Runner, kernel: str) -> str | None:
     for name in MODULE_NAMES:
-        status, output = run(["modinfo", "-k", kernel, "-F", "version", name])
+        status, output, _errors = run(["modinfo", "-k", kernel, "-F", "version", name])
         if status == 0 and output.strip():
             return output.split()[0]
     return None
 
 
-def driver(run: Run, kernel: str, root: str = "/") -> Driver:
+def driver(run: Runner, kernel: str, root: str = "/") -> Driver:
     """Which versions of the driver are loaded, on disk for a kernel release, and in packages (libraries and modules)."""
     loaded = _read(root, "sys/module/nvidia/version")
     if loaded is None and (stated := re.search(r"Kernel Module\s.*?(\d+(?:\.\d+)+)", _read(root, "proc/driver/nvidia/version") or "")):
@@ -219,6 +217,12 @@ def driver(run: Run, kernel: str, root: str = "/") -> Driver:
     libraries = sorted(upstream_version(version) for name, version in packages.items() if LIBRARY_PACKAGES.match(name))
     modules = sorted(upstream_version(version) for name, version in packages.items() if MODULE_PACKAGES.match(name))
     return Driver(loaded, _on_disk(run, kernel), libraries[-1] if libraries else None, modules[-1] if modules else None)
+
+
+def cuda_major(found: Driver) -> int | None:
+    """CUDA's major version of the driver that runs, or will run; None without a driver."""
+    version = found.on_disk or found.package or found.loaded
+    return cuda_major_of(int(version.partition(".")[0])) if version else None
 
 
 def reboot_reason(found: Driver, gpus: Iterable[Gpu]) -> str | None:

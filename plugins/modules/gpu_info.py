@@ -136,6 +136,10 @@ driver:
       description: Version of the modules' package.
       type: str
       sample: 580.95.05
+    cuda_major:
+      description: CUDA's major version that the driver brings, null without a driver.
+      type: int
+      sample: 13
     reboot_due:
       description: Whether only a reboot makes the installed driver work.
       type: bool
@@ -164,17 +168,7 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils import gpus
-
-
-def _runner(module: AnsibleModule) -> gpus.Run:
-    def run(argv: list[str]) -> tuple[int, str]:
-        program = module.get_bin_path(argv[0])
-        if program is None:
-            return 127, ""
-        status, output, _errors = module.run_command([program, *argv[1:]])
-        return status, output
-
-    return run
+from ansible_collections.private_llm.platform.plugins.module_utils.service_module import runner
 
 
 def main() -> None:
@@ -185,13 +179,13 @@ def main() -> None:
     root = module.params["root"]
     kernel = module.params["kernel"] or os.uname().release
     found = gpus.find_gpus(root)
-    driver = gpus.driver(_runner(module), kernel, root)
+    driver = gpus.driver(runner(module), kernel, root)
     reason = gpus.reboot_reason(driver, found)
     module.exit_json(
         changed=False,
         gpus=[gpus.described(gpu) for gpu in found],
         architectures=gpus.architectures(found),
-        driver={**asdict(driver), "reboot_due": reason is not None, "reboot_reason": reason},
+        driver={**asdict(driver), "cuda_major": gpus.cuda_major(driver), "reboot_due": reason is not None, "reboot_reason": reason},
         secure_boot=gpus.secure_boot(root),
         nvswitch=gpus.nvswitch(root),
         kernel=kernel,

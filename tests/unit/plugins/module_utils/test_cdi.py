@@ -71,3 +71,8 @@ def test_a_description_that_cannot_be_read_describes_nothing_and_hides_no_other(
 
 def test_a_host_without_descriptions_has_no_devices(described):
     assert described() == set()
+
+
+def test_a_container_that_asks_for_nvidia_s_devices_waits_for_the_unit_that_describes_them():
+    assert cdi.describing_units(["nvidia.com/gpu=all", "nvidia.com/gpu=0", "/dev/fuse:/dev/fuse"]) == ["nvidia-cdi-refresh.service"]
+    assert cdi.describing_units(["example.com/net=eth0", "/dev/fuse"]) == []

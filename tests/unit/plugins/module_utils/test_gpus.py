@@ -23,9 +23,9 @@ def programs(modules=(), packages=()):
         if argv[0] == "modinfo":
             assert argv[1:5] == ["-k", KERNEL, "-F", "version"]
             version = dict(modules).get(argv[5])
-            return (0, f"{version}\n") if version else (1, "")
+            return (0, f"{version}\n", "") if version else (1, "", "not found")
         assert argv[0] == "dpkg-query"
-        return 0, "".join(f"{state}\t{package}\t{version}\n" for state, package, version in packages)
+        return 0, "".join(f"{state}\t{package}\t{version}\n" for state, package, version in packages), ""
 
     return run
 

@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+"""Makes signed repositories of stand-ins: tiny packages with the names, versions and dependencies of NVIDIA's, and nothing of NVIDIA's in them.
+
+Usage: make_repository.py DIRECTORY KERNEL
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+BRANCHES = ("580.95.05", "580.105.08", "595.45.04")
+DCGM = "1:4.5.3-1"
+TOOLKITS = ("1.20.1-1", "1.21.0-1")
+TOOLKIT_PACKAGES = ("nvidia-container-toolkit", "nvidia-container-toolkit-base", "libnvidia-container-tools", "libnvidia-container1")
+
+# What the loaded version is, the simulated GPU's sysfs says.
+SMI = """#!/bin/sh
+# Stand-in for nvidia-smi.
+loaded=$(cat /srv/simulated-gpu/sys/module/nvidia/version 2>/dev/null)
+if [ "$loaded" != VERSION ]; then echo "Failed to initialize NVML: Driver/library version mismatch"; exit 18; fi
+case "$1" in
+  --query-gpu=*) echo "Simulated GPU, VERSION" ;;
+  --list-gpus) echo "GPU 0: Simulated GPU (UUID: GPU-0)" ;;
+esac
+"""
+SERVICE = """[Unit]
+Description=Stand-in for NAME
+[Service]
+ExecStart=/usr/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+"""
+DCGMI = """#!/bin/sh
+# Stand-in for dcgmi: it needs its one host engine.
+systemctl is-active --quiet nvidia-dcgm || { echo "Error: unable to establish a connection to the host engine"; exit 1; }
+echo "1 GPU found."
+"""
+CTK = """#!/bin/sh
+# Stand-in for nvidia-ctk.
+for word in "$@"; do
+  case $word in
+    list) grep -q gpu /var/run/cdi/nvidia.yaml 2>/dev/null && echo nvidia.com/gpu=all; exit 0 ;;
+    --output=*)
+      mkdir -p /var/run/cdi
+      cat > "${word#--output=}" <<'SPEC'
+cdiVersion: 0.5.0
+containerEdits:
+  mounts:
+  - hostPath: /usr/bin/nvidia-smi
+    containerPath: /usr/bin/nvidia-smi
+    options: [ro, bind]
+  - hostPath: /srv/simulated-gpu
+    containerPath: /srv/simulated-gpu
+    options: [ro, bind]
+devices:
+- containerEdits:
+    deviceNodes:
+    - path: /dev/nvidia-simulated
+      hostPath: /dev/null
+  name: all
+kind: nvidia.com/gpu
+SPEC
+      ;;
+  esac
+done
+"""
+REFRESH = """[Unit]
+Description=Stand-in for the description of GPUs at boot
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def kernel_module(version: str, kernel: str) -> bytes:
+    """An object file that says of itself what modinfo asks for; no kernel would load it."""
+    modinfo = f"version={version}\0name=nvidia\0vermagic={kernel} SMP\0license=Dual MIT/GPL\0".encode()
+    names = b"\0.modinfo\0.shstrtab\0"
+    start = 64
+    sections = start + len(modinfo) + len(names)
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 1, 62, 1, 0, 0, sections, 0, 64, 0, 0, 64, 3, 2)
+    table = bytes(64)
+    table += struct.pack("<IIQQQQIIQQ", 1, 1, 2, 0, start, len(modinfo), 0, 0, 1, 0)
+    table += struct.pack("<IIQQQQIIQQ", 10, 3, 0, 0, start + len(modinfo), len(names), 0, 0, 1, 0)
+    return header + modinfo + names + table
+
+
+def package(target: Path, name: str, version: str, depends: str = "", files: dict[str, str | bytes] | None = None, script: str = "") -> None:
+    """One package; a file below a bin directory can be run."""
+    tree = target / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Test <test@example.com>\nDescription: stand-in\n"
+    (tree / "DEBIAN/control").write_text(control + (f"Depends: {depends}\n" if depends else ""))
+    if script:
+        (tree / "DEBIAN/postinst").write_text(f"#!/bin/sh\nset -e\n{script}\n")
+        (tree / "DEBIAN/postinst").chmod(0o755)
+    for path, content in (files or {}).items():
+        place = tree / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content if isinstance(content, bytes) else content.encode())
+        place.chmod(0o755 if "/bin/" in path else 0o644)
+    file = f"{name}_{version.replace(':', '%3a')}_all.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", "-Zgzip", "-z1", tree, target / file], check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(tree)
+
+
+def index(target: Path, home: str, key: str) -> None:
+    """Index the packages of a directory and sign it with a key of a GnuPG home."""
+    entries = []
+    for path in sorted(target.glob("*.deb")):
+        control = subprocess.run(["dpkg-deb", "-f", path], check=True, capture_output=True, text=True).stdout.strip()
+        content = path.read_bytes()
+        entries.append(f"{control}\nFilename: ./{path.name}\nSize: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}\n")
+    packages = "\n".join(entries).encode()
+    (target / "Packages").write_bytes(packages)
+    (target / "Packages.gz").write_bytes(gzip.compress(packages))
+    sums = [f" {hashlib.sha256((target / n).read_bytes()).hexdigest()} {(target / n).stat().st_size} {n}" for n in ("Packages", "Packages.gz")]
+    release = "Origin: stand-in\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n" + "\n".join(sums) + "\n"
+    gpg = ["gpg", "--homedir", home, "--batch", "--yes", "--local-user", key, "--clearsign", "--output", target / "InRelease"]
+    subprocess.run(gpg, input=release.encode(), check=True, capture_output=True)
+
+
+def make_key(home: str, name: str) -> bytes:
+    """A new key, and its public half in armor."""
+    Path(home).mkdir(mode=0o700, exist_ok=True)
+    gpg = ["gpg", "--homedir", home, "--batch"]
+    subprocess.run([*gpg, "--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "never"], check=True, capture_output=True)
+    return subprocess.run([*gpg, "--armor", "--export", name], check=True, capture_output=True).stdout
+
+
+def drivers(target: Path, kernel: str) -> None:
+    """The driver in several branches, DCGM, and what modules are compiled with."""
+    for version in BRANCHES:
+        full = f"{version}-1"
+        package(
+            target, "nvidia-kernel-open-dkms", full, "", {"usr/share/stand-in/nvidia.ko": kernel_module(version, kernel)},
+            f"mkdir -p /lib/modules/{kernel}/updates/dkms; cp /usr/share/stand-in/nvidia.ko /lib/modules/{kernel}/updates/dkms/; depmod -a {kernel}",
+        )  # fmt: skip
+        package(target, "nvidia-driver-cuda", full, f"libcuda1 (= {full})", {"usr/bin/nvidia-smi": SMI.replace("VERSION", version)})
+        package(target, "libcuda1", full)
+        persistence = {"usr/lib/systemd/system/nvidia-persistenced.service": SERVICE.replace("NAME", "nvidia-persistenced")}
+        package(target, "nvidia-persistenced", full, "", persistence)
+    package(
+        target, "datacenter-gpu-manager-4-core", DCGM, "",
+        {"usr/bin/dcgmi": DCGMI, "usr/lib/systemd/system/nvidia-dcgm.service": SERVICE.replace("NAME", "nvidia-dcgm")},
+    )  # fmt: skip
+    package(target, "datacenter-gpu-manager-4-cuda13", DCGM, "datacenter-gpu-manager-4-core")
+    package(target, "datacenter-gpu-manager-4-cuda12", DCGM, "datacenter-gpu-manager-4-core")
+    package(target, f"linux-headers-{kernel}", "1")
+    package(target, "linux-headers-amd64", "9999")
+
+
+def toolkit(target: Path) -> None:
+    """The container toolkit in two versions."""
+    for version in TOOLKITS:
+        for name in TOOLKIT_PACKAGES:
+            files: dict[str, str | bytes] = {}
+            if name == "nvidia-container-toolkit-base":
+                files = {"usr/bin/nvidia-ctk": CTK, "usr/lib/systemd/system/nvidia-cdi-refresh.service": REFRESH}
+            package(target, name, version, "", files, "systemctl enable nvidia-cdi-refresh.service" if files else "")
+
+
+def main(directory: str, kernel: str) -> None:
+    root = Path(directory)
+    home = f"{directory}.gnupg"
+    key, stranger = make_key(home, "vendor@example.com"), make_key(home, "stranger@example.com")
+    cuda = root / "cuda/debian13/x86_64"
+    cuda.mkdir(parents=True)
+    drivers(cuda, kernel)
+    index(cuda, home, "vendor@example.com")
+    (cuda / "8793F200.pub").write_bytes(key)
+    containers = root / "toolkit/amd64"
+    containers.mkdir(parents=True)
+    toolkit(containers)
+    index(containers, home, "vendor@example.com")
+    (root / "toolkit/gpgkey").write_bytes(key)
+    # The right key, but an index that somebody else signed; and somebody else's key.
+    for name, content in (("forged", key), ("stranger", stranger)):
+        place = root / name / "debian13/x86_64"
+        place.mkdir(parents=True)
+        package(place, "libcuda1", "580.999-1")
+        index(place, home, "stranger@example.com")
+        (place / "8793F200.pub").write_bytes(content)
+    listing = ["gpg", "--homedir", home, "--batch", "--with-colons", "--fingerprint", "vendor@example.com"]
+    lines = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
+    fingerprint = next(line.split(":")[9] for line in lines if line.startswith("fpr"))
+    # Last of all: what says that everything is there.
+    Path(f"{directory}.fingerprint").write_text(fingerprint)
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, Private LLM Platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.private_llm.platform.plugins.module_utils import gpus, nvidia_plan
+from ansible_collections.private_llm.platform.tests.unit.fakes.gpu_tree import GpuTree
+
+RTX_3090, RTX_5090, GTX_1080, H100, B300, GTX_780 = 0x2204, 0x2B85, 0x1B80, 0x2330, 0x3182, 0x1004
+OFF = {"enabled": False, "certificate": None, "enrolled": False}
+KERNELS = {"debian": "6.12.48+deb13-amd64", "ubuntu": "6.8.0-90-generic"}
+
+
+@pytest.fixture
+def host(tmp_path):
+    def build(*device_ids, distribution="debian", version="13", architecture="x86_64", nvswitch=None, secure_boot=None):
+        tree = GpuTree(tmp_path)
+        for number, device_id in enumerate(device_ids or [RTX_3090]):
+            tree.device(f"0000:{number:02x}:00.0", device_id)
+        found = [gpus.described(gpu) for gpu in gpus.find_gpus(str(tmp_path))]
+        return nvidia_plan.Host(distribution, version, architecture, KERNELS[distribution], found, nvswitch, secure_boot or OFF)
+
+    return build
+
+
+def wish(source="vendor", branch=580, version="", flavour="auto"):
+    return nvidia_plan.Wish(source, branch, version, flavour)
+
+
+def names(packages):
+    return [package.partition("=")[0] for package in packages]
+
+
+@pytest.mark.parametrize(
+    ("cards", "flavour"),
+    [
+        ([RTX_3090], "open"),
+        ([H100, H100], "open"),
+        ([RTX_5090], "open"),
+        ([GTX_1080], "proprietary"),
+        ([GTX_1080, RTX_3090], "proprietary"),
+        ([0xFFFF], "open"),
+    ],
+)
+def test_open_modules_are_taken_wherever_they_drive_every_gpu(host, cards, flavour):
+    assert nvidia_plan.problems(host(*cards), wish()) == []
+    assert nvidia_plan.plan(host(*cards), wish()).flavour == flavour
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "source", "branch", "packages"),
+    [
+        ("debian", "13", "vendor", 580, ["nvidia-kernel-open-dkms=580.*", "nvidia-driver-cuda=580.*", "nvidia-persistenced=580.*"]),
+        ("debian", "12", "vendor", 595, ["nvidia-kernel-open-dkms=595.*", "nvidia-driver-cuda=595.*", "nvidia-persistenced=595.*"]),
+        (
+            "debian", "12", "distribution", 580,
+            ["nvidia-kernel-dkms=535.*", "nvidia-smi=535.*", "libcuda1=535.*", "libnvidia-ml1=535.*", "nvidia-persistenced"],
+        ),
+        (
+            "debian", "13", "distribution", 580,
+            ["nvidia-open-kernel-dkms=550.*", "nvidia-smi=550.*", "libcuda1=550.*", "libnvidia-ml1=550.*", "nvidia-persistenced"],
+        ),
+        (
+            "ubuntu", "24.04", "vendor", 580,
+            ["nvidia-dkms-580-open=580.*", "libnvidia-compute-580=580.*", "nvidia-utils-580=580.*", "nvidia-compute-utils-580=580.*"],
+        ),
+        ("ubuntu", "22.04", "vendor", 595, ["nvidia-dkms-open=595.*", "libnvidia-compute=595.*", "nvidia-utils=595.*", "nvidia-compute-utils=595.*"]),
+        (
+            "ubuntu", "24.04", "distribution", 580,
+            [
+                "linux-modules-nvidia-580-server-open-generic=580.*", "nvidia-headless-no-dkms-580-server-open=580.*", "nvidia-utils-580-server=580.*",
+                "nvidia-compute-utils-580-server=580.*", "libnvidia-compute-580-server=580.*",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_each_distribution_and_source_has_packages_of_its_own(host, distribution, version, source, branch, packages):
+    planned = nvidia_plan.plan(host(distribution=distribution, version=version), wish(source, branch))
+    assert planned.packages == packages
+    assert planned.held == names(packages)
+
+
+def test_proprietary_modules_are_other_packages(host):
+    assert nvidia_plan.plan(host(GTX_1080), wish()).packages[0] == "nvidia-kernel-dkms=580.*"
+    assert nvidia_plan.plan(host(GTX_1080, distribution="ubuntu", version="24.04"), wish()).packages[0] == "nvidia-dkms-580=580.*"
+
+
+def test_a_whole_version_is_taken_to_the_last_digit(host):
+    planned = nvidia_plan.plan(host(), wish(version="580.95.05"))
+    assert planned.version == "580.95.05-*" and planned.packages[0] == "nvidia-kernel-open-dkms=580.95.05-*"
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "source", "headers"),
+    [
+        ("debian", "13", "vendor", ["linux-headers-6.12.48+deb13-amd64", "linux-headers-amd64"]),
+        ("ubuntu", "24.04", "vendor", ["linux-headers-6.8.0-90-generic", "linux-headers-generic"]),
+        ("ubuntu", "24.04", "distribution", []),
+    ],
+)
+def test_modules_that_are_compiled_get_headers_for_this_kernel_and_the_next(host, distribution, version, source, headers):
+    assert nvidia_plan.plan(host(distribution=distribution, version=version), wish(source)).headers == headers
+
+
+def test_only_debian_s_own_packages_need_further_components(host):
+    assert nvidia_plan.plan(host(), wish("distribution")).components == ["contrib", "non-free", "non-free-firmware"]
+    assert nvidia_plan.plan(host(), wish("vendor")).components == []
+
+
+@pytest.mark.parametrize(
+    ("nvswitch", "branch", "packages"),
+    [
+        (None, 580, []),
+        ("pci", 580, ["nvidia-fabricmanager-580"]),
+        ("pci", 595, ["nvidia-fabricmanager"]),
+        ("nvlink5", 580, ["nvidia-fabricmanager-580", "nvlsm"]),
+    ],
+)
+def test_the_fabric_manager_comes_with_an_nvswitch_and_only_then(host, nvswitch, branch, packages):
+    planned = nvidia_plan.plan(host(H100, nvswitch=nvswitch), wish(branch=branch))
+    assert planned.fabric_manager == packages
+    assert set(packages) <= set(planned.held)
+
+
+@pytest.mark.parametrize(("branch", "major"), [(535, 12), (580, 13)])
+def test_the_branch_says_which_cuda_it_brings(host, branch, major):
+    assert nvidia_plan.plan(host(), wish(branch=branch)).cuda_major == major
+
+
+@pytest.mark.parametrize(
+    ("cards", "place", "wanted", "sentence"),
+    [
+        ([GTX_780], {}, {}, "was last known to branch 470"),
+        ([GTX_1080], {}, {"branch": 595}, "was last known to branch 580"),
+        ([B300], {}, {"branch": 570}, "needs branch 580 of the driver or a newer one, 570 does not know it: choose a newer branch"),
+        ([B300], {}, {"source": "distribution"}, "needs branch 580 of the driver or a newer one, 550 does not know it: take the vendor's packages"),
+        ([RTX_5090], {}, {"flavour": "proprietary"}, "is driven by the open kernel modules alone"),
+        ([GTX_1080], {}, {"flavour": "open"}, "is not driven by the open kernel modules"),
+        ([GTX_1080, RTX_5090], {}, {}, "is driven by the open kernel modules alone"),
+        ([RTX_3090], {}, {"branch": 620, "flavour": "proprietary"}, "Branch 620 has no proprietary kernel modules any more"),
+        ([RTX_3090], {}, {"branch": 470, "flavour": "open"}, "Branch 470 has no open kernel modules"),
+        ([RTX_3090], {}, {"version": "595.45.04"}, "The version 595.45.04 is not of branch 580"),
+        ([RTX_3090], {}, {"version": "latest"}, "The version 'latest' is none"),
+        ([RTX_3090], {"version": "12"}, {"source": "distribution", "flavour": "open"}, "Debian 12 has no open kernel modules that fit"),
+        ([H100], {"nvswitch": "pci"}, {"source": "distribution"}, "Debian has no fabric manager"),
+        ([RTX_3090], {"version": "11"}, {}, "this is debian 11"),
+        ([RTX_3090], {"architecture": "riscv64"}, {}, "riscv64"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence_with_the_way_out(host, cards, place, wanted, sentence):
+    assert sentence in " ".join(nvidia_plan.problems(host(*cards, **place), wish(**wanted)))
+
+
+ON = {"enabled": True, "certificate": None, "enrolled": False}
+
+
+def test_secure_boot_without_an_enrolled_key_stops_with_the_commands_that_mend_it(host):
+    (sentence,) = nvidia_plan.problems(host(secure_boot=ON), wish())
+    assert "openssl req" in sentence and "mokutil --import /var/lib/dkms/mok.pub" in sentence and "Enroll MOK" in sentence
+
+
+def test_a_key_that_is_there_is_not_made_again(host):
+    (sentence,) = nvidia_plan.problems(host(secure_boot={**ON, "certificate": "/var/lib/dkms/mok.pub"}), wish())
+    assert "openssl" not in sentence and "mokutil --import /var/lib/dkms/mok.pub" in sentence
+
+
+def test_secure_boot_is_no_problem_once_the_key_is_enrolled_or_where_modules_come_signed(host):
+    assert nvidia_plan.problems(host(secure_boot={"enabled": True, "certificate": "/x", "enrolled": True}), wish()) == []
+    assert nvidia_plan.problems(host(distribution="ubuntu", version="24.04", secure_boot=ON), wish("distribution")) == []
+    (sentence,) = nvidia_plan.problems(host(distribution="ubuntu", version="24.04", secure_boot=ON), wish())
+    assert "update-secureboot-policy --new-key" in sentence and "Ubuntu's own packages" in sentence
