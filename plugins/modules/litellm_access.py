@@ -176,6 +176,12 @@ options:
       title:
         description: Name to show (the gateway's team alias); the name when not given.
         type: str
+      recording:
+        description:
+          - How much of what the team does is recorded, where the gateway records at all.
+          - It is kept in the team's metadata, from where the gateway's recorder takes it; a request cannot change it.
+        type: str
+        choices: [everything, metadata, nothing]
       state:
         description: V(absent) removes the team. It is an error while keys that stay count for it, for the gateway would delete them.
         type: str
@@ -406,7 +412,12 @@ def user_spec() -> dict[str, Any]:
 
 
 def spec() -> dict[str, Any]:
-    team = {"name": {"type": "str", "required": True}, "title": {"type": "str"}, **state_spec("present", "absent")}
+    team = {
+        "name": {"type": "str", "required": True},
+        "title": {"type": "str"},
+        "recording": {"type": "str", "choices": ["everything", "metadata", "nothing"]},
+        **state_spec("present", "absent"),
+    }
     budget = {"name": {"type": "str", "required": True}, **state_spec("present", "absent")}
     return {
         **argument_spec(),

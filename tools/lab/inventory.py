@@ -28,6 +28,8 @@ TEST_SETTINGS: dict[str, Value] = {
     "llama_server_cache_ram": 64,
     # This version needs one such interval to stop.
     "llama_server_sse_ping_interval": 5,
+    # A test host may not raise its own limits.
+    **{f"{role}_open_files": 16384 for role in ("clickhouse", "object_store", "valkey")},
 }
 
 

@@ -20,6 +20,14 @@ from lab.registry import Push, Registry
 from lab.steps import Outcome, Runner, State, Step
 
 POSTGRES_TAG = "17-trixie"
+# Of the analytics: Valkey is real; of the others no registry that the lab reaches has the program.
+ANALYTICS_IMAGES = {
+    "valkey_image": ("valkey", "valkey/valkey", "8.1"),
+    "clickhouse_image": ("clickhouse-stand-in", "clickhouse/clickhouse-server", "25.12-stand-in"),
+    "object_store_image": ("object-store-stand-in", "chrislusf/seaweedfs", "4.23-stand-in"),
+    "langfuse_web_image": ("langfuse-stand-in", "langfuse/langfuse", "4.16.0-stand-in"),
+    "langfuse_worker_image": ("langfuse-worker-stand-in", "langfuse/langfuse-worker", "4.16.0-stand-in"),
+}
 # Scenarios whose tests look at a web page; nobody else waits for a browser of 440 MB.
 USES_BROWSER = ("litellm",)
 
@@ -38,12 +46,13 @@ def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
         steps += image_steps(lab, bases, services=())
         pushes: dict[str, Push] = {}
     else:
-        steps += image_steps(lab, bases, services=("litellm", "registry", "postgres"))
+        steps += image_steps(lab, bases, services=("litellm", "registry", "postgres", *(image for image, _name, _tag in ANALYTICS_IMAGES.values())))
         registry = Registry(lab)
         version = litellm_version((lab.repository / "images" / "litellm" / "requirements.txt").read_text())
         pushes = {
             "postgres_image": Push(lab, registry, "postgres", "library/postgres", POSTGRES_TAG),
             "litellm_image": Push(lab, registry, "litellm", "berriai/litellm", f"v{version}"),
+            **{variable: Push(lab, registry, *image) for variable, image in ANALYTICS_IMAGES.items()},
         }
         steps += [Certificates(lab), registry, *pushes.values()]
     steps += [PythonTools(lab), Collections(lab), LlamaSource(lab), TinyModel(lab), Inventory(lab, pushes)]
