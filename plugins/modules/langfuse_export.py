@@ -29,7 +29,9 @@ attributes:
     support: full
 options:
   directory:
-    description: Directory of this export alone, made with mode V(0700) when missing.
+    description:
+      - Directory for exports. Each period has a directory of its own in it, named after its first and last day (or its moments), made with mode
+        V(0700) when missing.
     type: path
     required: true
 """
@@ -42,7 +44,7 @@ EXAMPLES = r"""
     secret_key: "{{ langfuse_secret_key }}"
     since: "2026-11-01"
     until: "2026-12-01"
-    directory: /var/lib/private-llm/exports/2026-11
+    directory: /var/lib/private-llm/exports
 """
 
 RETURN = r"""
@@ -57,11 +59,20 @@ files:
   elements: path
 """
 
+import os
 from dataclasses import asdict
+from datetime import datetime, time, timedelta
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_module import CHECKS, OPTIONS, api_of, period_of
-from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_traces import Export, LangfuseError, Progress
+from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_traces import Export, LangfuseError, Progress, stamp
+
+
+def name_of(since: datetime, until: datetime) -> str:
+    """A period as the name of a directory."""
+    if since.time() == until.time() == time():
+        return "%s_%s" % (since.date(), (until - timedelta(days=1)).date())
+    return "%s_%s" % (stamp(since).replace(":", ""), stamp(until).replace(":", ""))
 
 
 def facts_of(progress: Progress | None) -> dict[str, object]:
@@ -74,9 +85,9 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec={**OPTIONS, "directory": {"type": "path", "required": True}}, supports_check_mode=True, **CHECKS)
     given = module.params
-    export = Export(given["directory"])
     try:
         since, until = period_of(given)
+        export = Export(os.path.join(given["directory"], name_of(since, until)))
         before = export.progress()
         changed = before is None or not before.is_final
         after = before if module.check_mode else export.run(api_of(given), since, until)

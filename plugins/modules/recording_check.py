@@ -69,6 +69,10 @@ seconds:
   description: How long it took from the last answer until both were in Langfuse.
   returned: success
   type: float
+version:
+  description: Version of Langfuse, as it says itself.
+  returned: success
+  type: str
 traces:
   description: The two traces in Langfuse.
   returned: success
@@ -190,10 +194,15 @@ def observation_of(api: Api, trace: str) -> dict[str, Any] | None:
     return None
 
 
+def api_of(given: dict[str, Any]) -> Api:
+    """The Langfuse that has to have it."""
+    return Api(given["langfuse_url"], given["langfuse_public_key"], given["langfuse_secret_key"])
+
+
 def prove(given: dict[str, Any]) -> tuple[list[Asked], float]:
     """Ask, and wait until it is recorded; how long that took."""
     gateway = Gateway(given["gateway_url"], given["gateway_key"])
-    api = Api(given["langfuse_url"], given["langfuse_public_key"], given["langfuse_secret_key"])
+    api = api_of(given)
     with gateway.team() as team, gateway.key(team) as key:
         asked = [gateway.chat(key, given["model"], stream) for stream in (False, True)]
     began = time.monotonic()
@@ -230,12 +239,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     if module.check_mode:
-        module.exit_json(changed=False, seconds=0.0, traces=[])
+        module.exit_json(changed=False, seconds=0.0, traces=[], version="")
     try:
+        version = str(api_of(module.params).ask("GET", "/health")[0].get("version"))
         asked, seconds = prove(module.params)
     except (Failed, LangfuseError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, seconds=round(seconds, 1), traces=[question.trace for question in asked])
+    module.exit_json(changed=False, seconds=round(seconds, 1), traces=[question.trace for question in asked], version=version)
 
 
 if __name__ == "__main__":

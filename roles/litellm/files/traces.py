@@ -146,7 +146,7 @@ def span_of(call: Mapping[str, Any], policy: str, environment: str) -> Span:
     }
     if call.get("stream") and start < first < end:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(first)) + f".{int(first * 1000) % 1000:03d}Z"
-        attributes["langfuse.observation.completion_start_time"] = as_json(stamp)
+        attributes["langfuse.observation.completion_start_time"] = stamp
     error = call.get("error_information") or {}
     if failed:
         attributes["langfuse.observation.status_message"] = str(error.get("error_class") or "failure")
