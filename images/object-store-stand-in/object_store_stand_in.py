@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -58,8 +58,8 @@ class Gate:
         if secret is None:
             raise Refused(403, "InvalidAccessKeyId", "Nobody has this access key.")
         moment = handler.headers.get("x-amz-date", "")
-        sent = datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-        if abs(datetime.now(timezone.utc) - sent) > LONGEST_SKEW:
+        sent = datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        if abs(datetime.now(UTC) - sent) > LONGEST_SKEW:
             raise Refused(403, "RequestTimeTooSkewed", "The clocks differ by more than 15 minutes.")
         digest = handler.headers.get("x-amz-content-sha256", "")
         if digest != hashlib.sha256(body).hexdigest():
@@ -142,7 +142,7 @@ class Admin(BaseHTTPRequestHandler):
     def log_message(self, *_arguments: object) -> None:
         """Say nothing of each request."""
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """One command."""
         words = self.rfile.read(int(self.headers["Content-Length"])).decode().split()
         status, said = 200, ""

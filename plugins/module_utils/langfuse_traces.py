@@ -461,7 +461,7 @@ def api_from_environment() -> Api:
     missing = [name for name in ("LANGFUSE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY") if not os.environ.get(name)]
     if missing:
         raise LangfuseError("Set %s in the environment." % " and ".join(missing))
-    return Api(*(os.environ[name] for name in ("LANGFUSE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")))
+    return Api(os.environ["LANGFUSE_URL"], os.environ["LANGFUSE_PUBLIC_KEY"], os.environ["LANGFUSE_SECRET_KEY"])
 
 
 def prune_older_than(days: int, dry_run: bool) -> None:

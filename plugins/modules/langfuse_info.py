@@ -21,7 +21,7 @@ author:
 attributes:
   check_mode:
     description: Can run in C(check_mode); changes nothing in any case.
-    support: N/A
+    support: full
   diff_mode:
     description: Changes nothing.
     support: N/A

@@ -126,7 +126,7 @@ def verifier(password: str, salt: bytes) -> str:
     client = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     server = hmac.digest(salted, b"Server Key", "sha256")
     encoded = [base64.b64encode(part).decode() for part in (salt, client, server)]
-    return "SCRAM-SHA-256$%d:%s$%s:%s" % (ITERATIONS, *encoded)
+    return "SCRAM-SHA-256$%d:%s$%s" % (ITERATIONS, encoded[0], ":".join(encoded[1:]))
 
 
 class Server:
@@ -144,7 +144,7 @@ class Server:
         if self._module.get_bin_path("docker") is None:
             return False
         status, output, _error = self._module.run_command(["docker", "inspect", "-f", "{{.State.Running}}", self._container])
-        return status == 0 and output.strip() == "true"
+        return bool(status == 0 and output.strip() == "true")
 
     def ask(self, statements: str) -> str:
         """Carry out statements as one; what the last one selects, as unaligned text."""
@@ -161,15 +161,16 @@ class Server:
         command = ["docker", "exec", "-i", "-e", "PGPASSWORD", self._container, "psql", "--no-psqlrc", "--quiet", "--host=127.0.0.1"]
         command += ["--username=%s" % name, "--dbname=%s" % self._database, "--command=SELECT 1"]
         status, _output, _error = self._module.run_command(command, environ_update={"PGPASSWORD": password})
-        return status == 0
+        return bool(status == 0)
 
     def role(self, name: str) -> dict[str, Any] | None:
         """What the server has under that name."""
-        rows = self.ask(
+        statement = (
             "SELECT json_build_object('member_of', ARRAY(SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid "
             "WHERE m.member = r.oid ORDER BY 1), 'settings', coalesce(r.rolconfig, ARRAY[]::text[]), 'connection_limit', r.rolconnlimit, "
-            "'login', r.rolcanlogin) FROM pg_roles r WHERE r.rolname = %s;" % literal(name)
+            "'login', r.rolcanlogin) FROM pg_roles r WHERE r.rolname = "
         )
+        rows = self.ask(statement + literal(name) + ";")
         if not rows.strip():
             return None
         found: dict[str, Any] = json.loads(rows)
@@ -251,7 +252,7 @@ def main() -> None:
         module.fail_json(msg="PostgreSQL in the container %s refused: %s" % (given["container"], error))
     actions = [kind for kind, _sql in steps]
     after = shown(given) if given["state"] == "present" else {}
-    before = {name: value for name, value in shown(found).items()} if found else {}
+    before = shown(found) if found else {}
     if "password" in actions:
         before["password"], after["password"] = "the old one", "the new one"
     module.exit_json(changed=bool(steps), actions=actions, diff={"before": before, "after": after})

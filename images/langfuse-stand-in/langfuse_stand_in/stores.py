@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
@@ -100,7 +100,7 @@ class Bucket:
             raise RuntimeError("LANGFUSE_S3_EVENT_UPLOAD_FORCE_PATH_STYLE is not true, and there is no name for each bucket")
 
     def _headers(self, method: str, path: str, body: bytes) -> dict[str, str]:
-        moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         day, digest, host = moment[:8], hashlib.sha256(body).hexdigest(), urllib.parse.urlsplit(self._endpoint).netloc
         signed = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": moment}
         names = ";".join(signed)

@@ -12,7 +12,7 @@ import signal
 import threading
 import urllib.parse
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -47,7 +47,7 @@ class BadRequest(Exception):
 
 def moment_text(nanoseconds: int) -> str:
     """A moment as the API writes it."""
-    return datetime.fromtimestamp(nanoseconds / 1e9, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def nanoseconds_of(text: str) -> int:
@@ -125,7 +125,8 @@ class Langfuse:
             if organisation := given.get("LANGFUSE_INIT_ORG_ID"):
                 project = given.get("LANGFUSE_INIT_PROJECT_ID")
                 cursor.execute("INSERT INTO organizations VALUES (%s, %s) ON CONFLICT DO NOTHING", (organisation, given.get("LANGFUSE_INIT_ORG_NAME")))
-                cursor.execute("INSERT INTO projects VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (project, organisation, given.get("LANGFUSE_INIT_PROJECT_NAME")))
+                named = (project, organisation, given.get("LANGFUSE_INIT_PROJECT_NAME"))
+                cursor.execute("INSERT INTO projects VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", named)
                 key = (given["LANGFUSE_INIT_PROJECT_PUBLIC_KEY"], project, self.hashed(given["LANGFUSE_INIT_PROJECT_SECRET_KEY"]))
                 cursor.execute("INSERT INTO api_keys VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", key)
                 user = (given["LANGFUSE_INIT_USER_EMAIL"], given.get("LANGFUSE_INIT_USER_NAME"), self.hashed(given["LANGFUSE_INIT_USER_PASSWORD"]))
@@ -224,7 +225,7 @@ class Handler(BaseHTTPRequestHandler):
             otlp.spans_of(body)
         except ValueError as error:
             raise BadRequest(str(error)) from None
-        key = f"otel/{project}/{datetime.now(timezone.utc):%Y/%m/%d/%H/%M}/{uuid.uuid4()}.pb"
+        key = f"otel/{project}/{datetime.now(UTC):%Y/%m/%d/%H/%M}/{uuid.uuid4()}.pb"
         self.langfuse.bucket.put(key, body)
         self.langfuse.valkey.lpush(QUEUE, json.dumps({"project": project, "key": key}))
         self._answer(200, b"", "application/x-protobuf")
@@ -239,9 +240,8 @@ class Handler(BaseHTTPRequestHandler):
         if not 1 <= limit <= LARGEST_PAGE:
             raise BadRequest(f"limit must be between 1 and {LARGEST_PAGE}")
         conditions, parameters = selection(asked, project)
-        rows = self.langfuse.clickhouse.rows(
-            f"SELECT * FROM events WHERE {conditions} ORDER BY start_ns DESC, id DESC LIMIT {limit + 1}", **parameters
-        )
+        statement = f"SELECT * FROM events WHERE {conditions} ORDER BY start_ns DESC, id DESC LIMIT {limit + 1}"  # noqa: S608 (names are ours)
+        rows = self.langfuse.clickhouse.rows(statement, **parameters)
         expanded = set(asked.get("expandMetadata", "").split(","))
         meta = {}
         if len(rows) > limit:
@@ -269,7 +269,7 @@ def serve(environment: dict[str, str]) -> None:
     stores.patiently("the object store", langfuse.bucket.check, 30, log)
     Handler.langfuse = langfuse
     port = int(environment.get("PORT", "3000"))
-    server = ThreadingHTTPServer(("0.0.0.0", port), Handler)
+    server = ThreadingHTTPServer(("0.0.0.0", port), Handler)  # noqa: S104 (a container's own network)
     server.daemon_threads = True
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     log("This is a stand-in for Langfuse (web); it is ready", version=VERSION, port=port)

@@ -310,7 +310,10 @@ def secrets_in_use():
     return [secret(label) for label in labels] + [encryption_key]
 
 
-@pytest.mark.parametrize("command", ["systemctl cat '*langfuse*' litellm", "ps axww", "journalctl --no-pager", "find /etc /opt -xdev -perm -o+r -type f -exec grep -Ih '' {} +"])
+@pytest.mark.parametrize(
+    "command",
+    ["systemctl cat '*langfuse*' litellm", "ps axww", "journalctl --no-pager", "find /etc /opt -xdev -perm -o+r -type f -exec grep -Ih '' {} +"],
+)
 def test_no_secret_is_seen_in(host, command):
     output = host.run(command).stdout
     assert len(output) > 1000 and [position for position, word in enumerate(secrets_in_use()) if word in output] == []
@@ -319,11 +322,15 @@ def test_no_secret_is_seen_in(host, command):
 # -- the analyst ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("container, port, database, table", [("postgres-langfuse", 5434, "langfuse", "projects"), ("postgres-litellm", 5433, "litellm", '\\"LiteLLM_TeamTable\\"')])
+@pytest.mark.parametrize(
+    "container, port, database, table",
+    [("postgres-langfuse", 5434, "langfuse", "projects"), ("postgres-litellm", 5433, "litellm", '\\"LiteLLM_TeamTable\\"')],
+)
 def test_the_analyst_reads_every_table_and_changes_none(host, container, port, database, table):
     image = host.check_output("docker inspect -f '{{.Image}}' %s", container)
 
-    def query(*statements, password=secret("postgres/analyst")):
+    def query(*statements, password=None):
+        password = password or secret("postgres/analyst")
         connect = f"psql -h 127.0.0.1 -p {port} -U analyst -d {database} -tA " + " ".join(f'-c "{statement}"' for statement in statements)
         return host.run(f"PGPASSWORD={password} docker run --rm --network host -e PGPASSWORD {image} {connect}")
 
@@ -366,11 +373,16 @@ def field(number, content):
 
 def old_span(number):
     """A span as OTLP has it, one each second of a day and a bit in 2020."""
-    values = {"langfuse.observation.type": "generation", "user.id": "archivist", "langfuse.observation.input": json.dumps([{"role": "user", "content": f"Old question {number}"}]),
-              "langfuse.observation.output": json.dumps({"role": "assistant", "content": "x" * 400})}  # fmt: skip
+    values = {
+        "langfuse.observation.type": "generation",
+        "user.id": "archivist",
+        "langfuse.observation.input": json.dumps([{"role": "user", "content": f"Old question {number}"}]),
+        "langfuse.observation.output": json.dumps({"role": "assistant", "content": "x" * 400}),
+    }
     attributes = b"".join(field(9, field(1, name.encode()) + field(2, field(1, value.encode()))) for name, value in values.items())
     moment = ((LONG_AGO + number) * 10**9).to_bytes(8, "little")
-    return field(2, field(1, number.to_bytes(16, "big")) + field(2, (number + 1).to_bytes(8, "big")) + field(5, b"old") + b"\x39" + moment + b"\x41" + moment + attributes)
+    ids = field(1, number.to_bytes(16, "big")) + field(2, (number + 1).to_bytes(8, "big"))
+    return field(2, ids + field(5, b"old") + b"\x39" + moment + b"\x41" + moment + attributes)
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +403,8 @@ def archive(host, outside):
 def test_an_export_of_100000_traces_that_is_killed_goes_on_without_gap_or_double_in_constant_memory(host, program, archive):
     command = f"{program} export --since 2020-01-01 --until 2020-02-01 --directory {EXPORT}"
     host.check_output("systemd-run --quiet --unit export-test sh -c %s", command)
-    host.check_output(f"for i in $(seq 600); do [ -s {EXPORT}/progress.json ] && [ $(stat -c %s {EXPORT}/conversations.jsonl) -gt 20000000 ] && exit 0; sleep 0.1; done; exit 1")
+    far = f"[ -s {EXPORT}/progress.json ] && [ $(stat -c %s {EXPORT}/conversations.jsonl) -gt 20000000 ]"
+    host.check_output(f"for i in $(seq 600); do {far} && exit 0; sleep 0.1; done; exit 1")
     host.check_output("systemctl kill --signal KILL export-test")
     count = json.loads(host.file(f"{EXPORT}/progress.json").content_string)["count"]
     assert 0 < count < MANY
@@ -431,12 +444,10 @@ def test_the_retention_runs_as_a_service_without_privileges(host):
 
 def test_the_report_adds_up_what_langfuse_has(outside, host):
     found = observations(outside, fromStartTime="2021-01-01T00:00:00Z")
-    result = subprocess.run(
-        ["ansible", "all", "-m", "private_llm.platform.langfuse_info", "-a", json.dumps({
-            "url": f"http://127.0.0.1:{LANGFUSE}", "public_key": PUBLIC_KEY, "secret_key": SECRET_KEY, "period": "7d"})],
-        capture_output=True, text=True, check=True,
-        env={**os.environ, "ANSIBLE_INVENTORY": os.environ["MOLECULE_INVENTORY_FILE"], "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-    ).stdout  # fmt: skip
+    given = {"url": f"http://127.0.0.1:{LANGFUSE}", "public_key": PUBLIC_KEY, "secret_key": SECRET_KEY, "period": "7d"}
+    command = ["ansible", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "all", "-m", "private_llm.platform.langfuse_info", "-a", json.dumps(given)]
+    settings = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=settings).stdout
     report = yaml.safe_load(result.partition("=>")[2])
     assert sum(row["requests"] for row in report["usage"]) == len(found)
     assert {row["person"] for row in report["usage"]} >= {*PEOPLE, "lawyer", "discreet"}

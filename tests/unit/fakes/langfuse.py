@@ -105,7 +105,7 @@ def served(langfuse):
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_DELETE = do_POST = _serve
+        do_GET = do_DELETE = do_POST = _serve  # noqa: N815
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

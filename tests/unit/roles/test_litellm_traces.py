@@ -72,8 +72,13 @@ def read(message):
 
 def value_of(message):
     ((kind, content),) = read(message)
-    return {1: lambda: content.decode(), 2: lambda: bool(content), 3: lambda: content, 4: lambda: struct.unpack("<d", content)[0],
-            5: lambda: [value_of(entry) for _number, entry in read(content)]}[kind]()  # fmt: skip
+    if kind == 1:
+        return content.decode()
+    if kind == 4:
+        return struct.unpack("<d", content)[0]
+    if kind == 5:
+        return [value_of(entry) for _number, entry in read(content)]
+    return bool(content) if kind == 2 else content
 
 
 def attributes_of(span):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import langfuse_traces
@@ -19,7 +19,7 @@ SINCE, UNTIL = moment_of("2026-11-01"), moment_of("2026-11-25")
 
 
 def many(count, **more):
-    start = datetime(2026, 11, 2, tzinfo=timezone.utc)
+    start = datetime(2026, 11, 2, tzinfo=UTC)
     return [observation(n, langfuse_traces.stamp(start + timedelta(minutes=n)), question=f"Question {n}?", **more) for n in range(count)]
 
 
@@ -81,11 +81,11 @@ def test_a_complete_export_asks_for_nothing(api_of, tmp_path):
 
 
 def test_an_export_of_a_period_that_was_not_over_is_made_anew(api_of, tmp_path):
-    export, tomorrow = Export(str(tmp_path / "export")), datetime.now(timezone.utc) + timedelta(days=1)
+    export, tomorrow = Export(str(tmp_path / "export")), datetime.now(UTC) + timedelta(days=1)
     fake = FakeLangfuse(many(3))
     with served(fake) as url:
         assert not export.run(api_of(url), SINCE, tomorrow).is_final
-        fake.observations.insert(0, observation(99, langfuse_traces.stamp(datetime.now(timezone.utc) - timedelta(seconds=1))))
+        fake.observations.insert(0, observation(99, langfuse_traces.stamp(datetime.now(UTC) - timedelta(seconds=1))))
         assert export.run(api_of(url), SINCE, tomorrow).count == 4
     assert len(jsonl(export)) == len(table(export)) == 4
 
@@ -208,7 +208,7 @@ def test_words_are_counted_within_bounds():
 
 @pytest.mark.parametrize("clock, hours", [("03:30", 5.5), ("22:00", 24.0), ("23:00", 1.0)])
 def test_the_next_time_of_day_is_always_ahead(clock, hours):
-    assert langfuse_traces.seconds_until(clock, datetime(2026, 11, 25, 22, 0, tzinfo=timezone.utc)) == hours * 3600
+    assert langfuse_traces.seconds_until(clock, datetime(2026, 11, 25, 22, 0, tzinfo=UTC)) == hours * 3600
 
 
 def test_the_program_says_what_is_missing(capsys, monkeypatch):

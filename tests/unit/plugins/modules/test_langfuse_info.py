@@ -11,7 +11,8 @@ from ansible_collections.private_llm.platform.tests.unit.fakes.modules import ru
 
 def run(langfuse, **more):
     with served(langfuse) as url:
-        return run_module(langfuse_info.main, {"url": url, "public_key": PUBLIC_KEY, "secret_key": SECRET_KEY, "since": "2026-11-01", "until": "2026-12-01", **more})
+        given = {"url": url, "public_key": PUBLIC_KEY, "secret_key": SECRET_KEY, "since": "2026-11-01", "until": "2026-12-01"}
+        return run_module(langfuse_info.main, {**given, **more})
 
 
 def test_it_tells_usage_and_topics_of_the_period_alone():
