@@ -473,13 +473,13 @@ def prune_older_than(days: int, dry_run: bool) -> None:
     print("%d traces from before %s %s%s" % (done.traces, stamp(before), verb, " (%s)" % months if months else ""), flush=True)
 
 
-def retain(days: int, clock: str) -> None:
+def retain(days: int, clock: str, dry_run: bool) -> None:
     """Delete what is too old each day at one time; a day that fails is told, and the next one does its work too."""
     while True:
         # The host's own time of day, as people mean it.
         time.sleep(seconds_until(clock, datetime.now().astimezone()))
         try:
-            prune_older_than(days, dry_run=False)
+            prune_older_than(days, dry_run)
         except LangfuseError as error:
             print("Nothing was deleted today. %s" % error, file=sys.stderr, flush=True)
 
@@ -496,7 +496,7 @@ def main(arguments: list[str] | None = None) -> int:
     retaining = commands.add_parser("retain", help="do so each day, and never end")
     for command in (pruning, retaining):
         command.add_argument("--days", type=int, required=True)
-    pruning.add_argument("--dry-run", action="store_true", help="only tell how many")
+        command.add_argument("--dry-run", action="store_true", help="only tell how many")
     retaining.add_argument("--at", required=True, help="time of day, such as 03:30")
     given = parser.parse_args(arguments)
     try:
@@ -508,7 +508,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "prune":
             prune_older_than(given.days, given.dry_run)
         else:
-            retain(given.days, given.at)
+            retain(given.days, given.at, given.dry_run)
     except LangfuseError as error:
         print(error, file=sys.stderr)
         return 1
