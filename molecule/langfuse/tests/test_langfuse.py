@@ -120,6 +120,13 @@ def metric(outside, name):
     return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE).group(1))
 
 
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
 @pytest.fixture
 def without_langfuse(host):
     """Langfuse's web program is stopped until the test asks for it again, and runs after the test in any case."""
@@ -151,6 +158,7 @@ def test_two_hundred_requests_of_twenty_keys_are_two_hundred_traces_although_lan
         assert lost(outside) == before and metric(outside, "private_llm_traces_waiting") == 70
         time.sleep(max(0.0, OUTAGE_SECONDS - (time.monotonic() - stopped)))
         without_langfuse()
+        wait_for(lambda: metric(outside, "private_llm_traces_waiting") == 0)
         answers += pool.map(put, questions[70:])
     assert Counter(answers) == {(200, ANSWER): 200}
     found = {prompt_of(entry): entry for entry in arrived(outside, began, 200)}
@@ -168,9 +176,7 @@ def test_what_the_buffer_cannot_hold_is_lost_and_counted_to_the_last_one(host, o
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda number: ask(outside, key_of(PEOPLE[number % 20]), f"{number}")[0], range(PLACES_IN_THE_BUFFER + extra)))
     assert set(statuses) == {200}
-    deadline = time.monotonic() + 20
-    while lost(outside)["buffer full"] - before < extra and time.monotonic() < deadline:
-        time.sleep(1)
+    wait_for(lambda: lost(outside)["buffer full"] - before >= extra)
     assert lost(outside)["buffer full"] - before == extra
     without_langfuse()
     assert len(arrived(outside, began, PLACES_IN_THE_BUFFER)) == PLACES_IN_THE_BUFFER

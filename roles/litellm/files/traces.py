@@ -27,7 +27,7 @@ SERVER_KIND = 2
 LARGEST_BATCH = 100
 LARGEST_BATCH_BYTES = 2 * 1024 * 1024
 TIMEOUT_SECONDS = 10.0
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
 # A server that says so may take the same trace later; any other refusal is final.
 LATER = frozenset({408, 425, 429, *range(500, 600)})
 
