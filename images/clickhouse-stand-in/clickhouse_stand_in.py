@@ -128,7 +128,10 @@ class _Nothing:
 
 def in_sqlite(statement: str) -> str:
     """The statement in SQLite's words."""
-    statement = re.sub(r"\)\s*ENGINE\s*=.*$", ")", statement, flags=re.DOTALL | re.IGNORECASE)
+    if statement.lstrip().upper().startswith("CREATE TABLE"):
+        statement = re.sub(r"\)\s*ENGINE\s*=.*$", ")", statement, flags=re.DOTALL | re.IGNORECASE)
+        # SQLite would take a String column's digits for a number.
+        statement = re.sub(r"\bString\b", "TEXT", statement)
     statement = re.sub(r"^\s*ALTER\s+TABLE\s+(\w+)\s+DELETE\s+WHERE", r"DELETE FROM \1 WHERE", statement, flags=re.IGNORECASE)
     return re.sub(r"\{(\w+):\s*\w+\}", r":\1", statement)
 
