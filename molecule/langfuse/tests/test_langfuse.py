@@ -408,7 +408,8 @@ def archive(host, outside):
 
 def test_an_export_of_100000_traces_that_is_killed_goes_on_without_gap_or_double_in_constant_memory(host, program, archive):
     command = f"{program} export --since 2020-01-01 --until 2020-02-01 --directory {EXPORT}"
-    host.check_output("systemd-run --quiet --unit export-test sh -c %s", command)
+    host.check_output(f"rm -rf {EXPORT}; systemctl reset-failed export-test 2>/dev/null || true")
+    host.check_output("systemd-run --quiet --collect --unit export-test sh -c %s", command)
     far = f"[ -s {EXPORT}/progress.json ] && [ $(stat -c %s {EXPORT}/conversations.jsonl) -gt 20000000 ]"
     host.check_output(f"for i in $(seq 600); do {far} && exit 0; sleep 0.1; done; exit 1")
     host.check_output("systemctl kill --signal KILL export-test")
