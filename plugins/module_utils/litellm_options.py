@@ -11,6 +11,7 @@ from typing import Any
 BUDGET: dict[str, Any] = {"max_budget": {"type": "float"}, "budget_duration": {"type": "str"}}
 RATES: dict[str, Any] = {"rpm_limit": {"type": "int"}, "tpm_limit": {"type": "int"}}
 PARALLEL: dict[str, Any] = {"max_parallel_requests": {"type": "int"}}
+RECORDING: dict[str, Any] = {"recording": {"type": "str", "choices": ["everything", "metadata", "nothing"]}}
 MODELS: dict[str, Any] = {"models": {"type": "list", "elements": "str", "default": []}}
 METADATA: dict[str, Any] = {"metadata": {"type": "dict", "default": {}}}
 TAKE_OVER: dict[str, Any] = {"take_over": {"type": "bool", "default": False}}

@@ -368,7 +368,8 @@ def membership_of(place: Mapping[str, Any], user: str) -> Membership:
 def team_of(team: Mapping[str, Any]) -> Team:
     """A team out of a module's parameters."""
     fields = {**_limits(team, TEAM_FIELDS), "team_alias": team.get("title") or team["name"]}
-    return Team(str(team["name"]), fields, dict(team.get("metadata") or {}), team.get("state") or "present")
+    recording = {"recording": team["recording"]} if team.get("recording") else {}
+    return Team(str(team["name"]), fields, {**(team.get("metadata") or {}), **recording}, team.get("state") or "present")
 
 
 def user_of(person: Mapping[str, Any]) -> User:

@@ -20,6 +20,9 @@ TEAM_STATES = ("present", "blocked", "absent")
 BUDGET = {"max_budget": "number", "budget_duration": "duration"}
 RATES = {"rpm_limit": "whole number", "tpm_limit": "whole number"}
 PARALLEL = {"max_parallel_requests": "whole number"}
+# How much of their requests is recorded, from all to none of it.
+RECORDING = {"recording": "recording"}
+RECORDINGS = ("everything", "metadata", "nothing")
 # What lies in a person's hand-out beside the directories of further keys.
 HANDOUT_FILES = ("README.md", "curl.sh", "curlrc", "dotenv", "environment", "key")
 # Per person and, under the same names, as defaults for everybody.
@@ -37,6 +40,7 @@ FIELDS: dict[str, str] = {
     "key": "text",
     "keys": "keys",
     **LIMITS,
+    **RECORDING,
 }
 KEY_FIELDS: dict[str, str] = {
     "name": "text",
@@ -52,6 +56,7 @@ KEY_FIELDS: dict[str, str] = {
     **BUDGET,
     **RATES,
     **PARALLEL,
+    **RECORDING,
 }
 TEAM_FIELDS: dict[str, str] = {
     "name": "text",
@@ -61,6 +66,7 @@ TEAM_FIELDS: dict[str, str] = {
     "metadata": "dictionary",
     **BUDGET,
     **RATES,
+    **RECORDING,
 }
 BUDGET_STATES = ("present", "absent")
 BUDGET_FIELDS: dict[str, str] = {"name": "text", "state": "text", "soft_budget": "number", **BUDGET, **RATES, **PARALLEL}
@@ -141,6 +147,8 @@ def _type_problem(kind: str, value: Any) -> str | None:
         return None if good else "must be a list of dictionaries, each with at least a name"
     if kind == "dictionary":
         return None if isinstance(value, Mapping) else "must be a dictionary"
+    if kind == "recording":
+        return None if value in RECORDINGS else "must be %s" % " or ".join(RECORDINGS)
     if kind == "duration":
         return None if isinstance(value, str) and DURATION_PATTERN.fullmatch(value) else "must be a period such as 30d, 12h or 1mo"
     if kind == "grace":
@@ -445,8 +453,10 @@ def _keys_of_one(
     for field, fallback in (("team", teams[0] if teams else None), ("budget", person.get("budget"))):
         if entry.get(field) or fallback:
             common[field] = entry.get(field) or fallback
-    if entry.get("metadata"):
-        common["metadata"] = entry["metadata"]
+    # Kept with the key, where the gateway's recorder finds it and no request can change it.
+    recording = entry.get("recording") or person.get("recording")
+    if entry.get("metadata") or recording:
+        common["metadata"] = {**(entry.get("metadata") or {}), **({"recording": recording} if recording else {})}
     expires = entry["expires"] if "expires" in entry else person.get("expires")
     if expires is not None:
         common["expires"] = moment_text(expires)

@@ -191,6 +191,12 @@ options:
       title:
         description: Name to show (the gateway's team alias); the name when not given.
         type: str
+      recording:
+        description:
+          - How much of what the team does is recorded, where the gateway records at all.
+          - It is kept in the team's metadata, from where the gateway's recorder takes it; a request cannot change it.
+        type: str
+        choices: [everything, metadata, nothing]
       state:
         description:
           - V(blocked) keeps the team but refuses all its keys. A team that was blocked at the gateway works again with V(present).
@@ -397,6 +403,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils.litellm_optio
     MODELS,
     PARALLEL,
     RATES,
+    RECORDING,
     TAKE_OVER,
     named,
     state_of,
@@ -441,7 +448,7 @@ def user_spec() -> dict[str, Any]:
 
 
 def spec() -> dict[str, Any]:
-    team = {**named("present", "blocked", "absent"), "title": {"type": "str"}, **MODELS, **BUDGET, **RATES, **METADATA}
+    team = {**named("present", "blocked", "absent"), "title": {"type": "str"}, **RECORDING, **MODELS, **BUDGET, **RATES, **METADATA}
     budget = {**named("present", "absent"), **BUDGET, "soft_budget": {"type": "float"}, **RATES, **PARALLEL}
     return {
         **argument_spec(),

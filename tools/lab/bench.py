@@ -292,8 +292,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
-class Access:
-    """People and keys at the real gateway, which is that of a scenario."""
+class OfScenario:
+    """Something measured with what a scenario brings up."""
+
+    scenario: str
+    program: str
 
     def __init__(self, lab: Lab, say: Callable[[str], None]) -> None:
         self.lab = lab
@@ -308,13 +311,25 @@ class Access:
                 raise LabError(f"`{' '.join(words)}` failed.")
 
         try:
-            step("molecule", "converge", "-s", "litellm_access")
-            step("python", "tools/bench_access.py")
+            step("molecule", "converge", "-s", self.scenario)
+            step("python", self.program)
         finally:
-            step("molecule", "destroy", "-s", "litellm_access")
+            step("molecule", "destroy", "-s", self.scenario)
 
 
-BENCHMARKS: dict[str, type[EngineRoom] | type[Access]] = {"engine-room": EngineRoom, "access": Access}
+class Access(OfScenario):
+    """People and keys at the real gateway."""
+
+    scenario, program = "litellm_access", "tools/bench_access.py"
+
+
+class Tracing(OfScenario):
+    """Requests at a gateway that records and at one that does not."""
+
+    scenario, program = "langfuse", "tools/bench_tracing.py"
+
+
+BENCHMARKS: dict[str, type[EngineRoom] | type[OfScenario]] = {"engine-room": EngineRoom, "access": Access, "tracing": Tracing}
 
 
 def bench(lab: Lab, names: Sequence[str], say: Callable[[str], None]) -> None:

@@ -21,6 +21,7 @@ from lab.registry import is_free
 HOST = "private-llm-demo"
 SUITE = "trixie"
 GATEWAY_PORT = 4000
+LANGFUSE_PORT = 3001
 LOOPBACK = "127.0.0.1"
 QUESTION = "Please say hello."
 INVENTORY = "inventories/demo"
@@ -244,6 +245,9 @@ class Demo:
             f"-H \"Authorization: Bearer $(cat {self.results['key_file']})\" -d '{body}'"
         )
 
+    def _langfuse_url(self) -> str:
+        return f"http://{testhosts.address_of(self.lab, HOST)}:{LANGFUSE_PORT}"
+
     def _closing_screen(self) -> None:
         gateway = self.results["gateway"]
         self.say(f"""
@@ -252,6 +256,7 @@ class Demo:
 Gateway        {gateway}/v1  (OpenAI protocol)
 Admin page     {gateway}/ui  user admin, password shown by
                {self._ui_password_command()}
+Conversations  {self._langfuse_url()}  ({"Langfuse" if self.lab.official_images else "a stand-in for Langfuse"}; playbooks/export.yml and report.yml read it)
 Host           {self._shell_command()}
 A developer    {self.results["person"]}: key, environment file and curl in {self.results["hand_out"]}
 
@@ -271,6 +276,7 @@ Seconds        {", ".join(f"{name} {value:.0f}" for name, value in self.seconds.
             "finished": int(time.time()),
             "ui_password_command": self._ui_password_command(),
             "stop_command": "make clean",
+            "stand_ins": [] if self.lab.official_images else ["langfuse", "clickhouse", "object-store"],
             **self.results,
         }
         self.summary.parent.mkdir(parents=True, exist_ok=True)

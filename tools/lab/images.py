@@ -19,6 +19,10 @@ APT_SETTINGS = 'APT::Install-Recommends "false";\nAcquire::Languages "none";\n'
 LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 # So many builds of one image stay; older ones would only eat the disk.
 KEPT_BUILDS = 3
+# Images that stand on another service's image instead of on the base.
+STANDS_ON = {"langfuse-worker-stand-in": "langfuse-stand-in"}
+# Files of the repository that a recipe finds in shared/ of its build context, so that there is one of each.
+SHARED_FILES = {"langfuse-stand-in": ("roles/langfuse/files/variables.json",)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def host_recipes(suite: str) -> list[Recipe]:
 
 
 def service_recipes(names: Sequence[str]) -> list[Recipe]:
-    return [Recipe(name, "base", "current") for name in names]
+    return [Recipe(name, STANDS_ON.get(name, "base"), "current") for name in names]
 
 
 def step_name(recipe: Recipe) -> str:
@@ -183,7 +187,7 @@ class Image(Step):
         if self._parent_id is None:
             self._parent_id = image_id(self.lab, self.parent_tag) or ""
         arguments = [f"{key}={value}" for key, value in sorted(self._machine_arguments().items())]
-        machine = [f"{name}\0{content}" for name, content in sorted(self._machine_files().items())]
+        machine = [f"{name}\0{content}" for name, content in sorted(self._files_from_elsewhere().items())]
         return digest_of(digest_of_tree(self.directory), self._parent_id, *arguments, *machine)
 
     @property
@@ -197,6 +201,11 @@ class Image(Step):
         asked = declared_arguments(self._dockerfile())
         known = {"PIP_INDEX_URL": self.lab.pip_index, "NPM_REGISTRY": self.lab.npm_registry}
         return {name: value for name, get in known.items() if name in asked and (value := get())}
+
+    def _files_from_elsewhere(self) -> dict[str, str]:
+        """What a build context holds besides its recipe."""
+        shared = [self.lab.repository / name for name in SHARED_FILES.get(self.recipe.name, ())]
+        return {**self._machine_files(), **{f"shared/{path.name}": path.read_text() for path in shared}}
 
     def _machine_files(self) -> dict[str, str]:
         """What a recipe may take over from this machine, in machine/ of its build context."""
@@ -234,7 +243,8 @@ class Image(Step):
             shutil.copytree(self.directory, context, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
             (context / "machine" / "ca-certificates").mkdir(parents=True, exist_ok=True)
             (context / "machine" / "apt").mkdir(parents=True, exist_ok=True)
-            for name, content in self._machine_files().items():
+            (context / "shared").mkdir(exist_ok=True)
+            for name, content in self._files_from_elsewhere().items():
                 (context / name).write_text(content)
             self.lab.docker(
                 "build",
@@ -290,4 +300,8 @@ def image_steps(lab: Lab, suites: Sequence[str], services: Sequence[str]) -> lis
         first += [RootFileSystem(lab, suite), Image(lab, base, suite)]
         later += [Image(lab, recipe, suite) for recipe in hosts]
     # The services before the hosts: the longest chain of all is to build the gateway's image and to push it.
-    return [*first, *(Image(lab, recipe, SUITES[0]) for recipe in service_recipes(services)), *later]
+    return [*first, *(service_image(lab, recipe) for recipe in service_recipes(services)), *later]
+
+
+def service_image(lab: Lab, recipe: Recipe) -> Image:
+    return Image(lab, recipe, SUITES[0] if recipe.parent == "base" else recipe.alias)

@@ -38,6 +38,8 @@ TEST_SETTINGS: dict[str, Value] = {
     # So that tests wait less.
     "prometheus_scrape_interval": "5s",
     "prometheus_evaluation_interval": "5s",
+    # A test host may not raise its own limits.
+    **{f"{role}_open_files": 16384 for role in ("clickhouse", "object_store", "valkey")},
 }
 
 

@@ -37,6 +37,14 @@ STAND_INS = {
     "grafana": "grafana/grafana",
     "dcgm-exporter": "nvidia/k8s/dcgm-exporter",
 }
+# Of the analytics: Valkey is real; of the others no registry that the lab reaches has the program.
+ANALYTICS_IMAGES = {
+    "valkey_image": ("valkey", "valkey/valkey", "8.1"),
+    "clickhouse_image": ("clickhouse-stand-in", "clickhouse/clickhouse-server", "25.12-stand-in"),
+    "object_store_image": ("object-store-stand-in", "chrislusf/seaweedfs", "4.23-stand-in"),
+    "langfuse_web_image": ("langfuse-stand-in", "langfuse/langfuse", "4.16.0-stand-in"),
+    "langfuse_worker_image": ("langfuse-worker-stand-in", "langfuse/langfuse-worker", "4.16.0-stand-in"),
+}
 # Scenarios whose tests look at a web page; nobody else waits for a browser of 440 MB.
 USES_BROWSER = ("litellm",)
 # Scenarios that compile for GPUs, on machines with NVIDIA's compiler.
@@ -69,7 +77,8 @@ def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
         steps += image_steps(lab, bases, services=())
         pushes: dict[str, Push] = {}
     else:
-        steps += image_steps(lab, bases, services=("litellm", "registry", "postgres", *OBSERVABILITY, "stand-in"))
+        built = [*OBSERVABILITY, "stand-in", *(image for image, _name, _tag in ANALYTICS_IMAGES.values())]
+        steps += image_steps(lab, bases, services=("litellm", "registry", "postgres", *built))
         registry = Registry(lab)
         version = litellm_version((lab.repository / "images" / "litellm" / "requirements.txt").read_text())
         pushes = {
@@ -77,6 +86,7 @@ def all_steps(lab: Lab, suites: Sequence[str]) -> list[Step]:
             "litellm_image": Push(lab, registry, "litellm", "berriai/litellm", f"v{version}"),
             **{image_variable(image): Push(lab, registry, image, name, "debian-trixie") for image, name in OBSERVABILITY.items()},
             **{image_variable(program): Push(lab, registry, "stand-in", name, "stand-in") for program, name in STAND_INS.items()},
+            **{variable: Push(lab, registry, *image) for variable, image in ANALYTICS_IMAGES.items()},
         }
         steps += [Certificates(lab), registry, *pushes.values()]
     steps += [PythonTools(lab), Collections(lab), LlamaSource(lab), TinyModel(lab), Inventory(lab, pushes)]

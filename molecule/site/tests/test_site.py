@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -9,6 +10,8 @@ import shutil
 import subprocess
 import time
 import tomllib
+import urllib.parse
+import urllib.request
 from csv import DictReader
 from pathlib import Path
 
@@ -19,7 +22,11 @@ from telling import PROMETHEUS, firing, log_lines, start_webhook, value, webhook
 from telling import ask as ask_host
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-GATEWAY, MODEL_SERVER, DATABASE = 4000, 8000, 5433
+GATEWAY, MODEL_SERVER, DATABASE, LANGFUSE = 4000, 8000, 5433, 3001
+CONTAINERS = (
+    "litellm postgres-litellm langfuse-web langfuse-worker postgres-langfuse clickhouse-langfuse valkey-langfuse object-store-langfuse"
+    " prometheus alertmanager loki grafana node-exporter postgres-litellm-exporter"
+).split()
 ROOT_SECRET = "this-secret-belongs-to-the-test-and-guards-nothing"
 SENTENCE = "Hello from the tiny test model."
 SECONDS_TO_COME_BACK = 240
@@ -94,12 +101,15 @@ def wait_until_answered(outside, key):
 @pytest.fixture(scope="module")
 def secrets(host):
     """Every secret that is in use, read from where it is used."""
-    lines = host.check_output("cat /etc/private-llm/litellm/*/secret_environment").splitlines()
-    found = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
-    found["password of the database"] = re.search(r"://[^:]+:([^@]+)@", found.pop("DATABASE_URL")).group(1)
+    found = {}
+    for service in ("litellm", "langfuse-web"):
+        lines = host.check_output(f"cat /etc/private-llm/{service}/*/secret_environment").splitlines()
+        own = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
+        found[f"password of the database of {service}"] = re.search(r"://[^:]+:([^@]+)@", own.pop("DATABASE_URL")).group(1)
+        found |= own
     found["key of the model server"] = host.check_output("head -n 1 /etc/llama-server/api-keys")
     found |= {f"key of {name}": key_of(name) for name in ("ada", "hasty", "thrifty", "leaver")}
-    assert len(found) == 10 and min(map(len, found.values())) >= 32
+    assert len(found) == 20 and min(map(len, found.values())) >= 32
     return found | {"root secret": ROOT_SECRET}
 
 
@@ -215,6 +225,43 @@ def test_codex_gets_an_answer_by_the_responses_endpoint(outside):
     assert "".join(pieces) == SENTENCE and len(pieces) > 1
 
 
+# -- what is recorded -------------------------------------------------------------------------------------------------------
+
+
+def recorded(outside, secrets, **query):
+    """What Langfuse (a stand-in) has, newest first."""
+    credentials = base64.b64encode(f"pk-lf-gateway:{secrets['PRIVATE_LLM_TRACES_SECRET_KEY']}".encode()).decode()
+    path = f"/api/public/v2/observations?{urllib.parse.urlencode({'fields': 'core,basic,io,model,usage', 'limit': 1000, **query})}"
+    request = urllib.request.Request(f"http://{outside.address}:{LANGFUSE}{path}", headers={"Authorization": f"Basic {credentials}"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["data"]
+
+
+def test_what_a_person_asked_and_what_the_model_answered_is_recorded(outside, secrets):
+    question = f"Is this kept? {time.monotonic_ns()}"
+    assert ask(outside, key_of("ada"), messages=chat(question)["messages"]).status == 200
+    deadline = time.monotonic() + 60
+    while not (found := [entry for entry in recorded(outside, secrets, userId="ada") if question in (entry["input"] or "")]):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert (json.loads(found[0]["output"])["content"], found[0]["providedModelName"]) == (SENTENCE, "qwen3-coder")
+    assert found[0]["usageDetails"]["output"] > 0
+
+
+def test_conversations_are_exported_on_the_host_and_reported_to_the_operator(host, tmp_path, secrets):
+    inventory = REPOSITORY / "molecule" / "site" / "inventory"
+    exported = run_playbook("export.yml", inventory, "-e", "period=today", "-vvv")
+    assert exported.returncode == 0, exported.stdout[-3000:]
+    lines = host.check_output("cat /var/lib/private-llm/exports/*/conversations.jsonl").splitlines()
+    assert SENTENCE in {(json.loads(line)["output"] or {}).get("content") for line in lines}
+    reported = run_playbook("report.yml", inventory, "-e", "period=today", "-e", f"platform_usage_directory={tmp_path}", "-vvv")
+    assert reported.returncode == 0, reported.stdout[-3000:]
+    page, table = (next(tmp_path.glob(f"*/asked.{kind}")) for kind in ("html", "csv"))
+    assert "<svg" in page.read_text() and "ada" in {row["person"] for row in DictReader(table.read_text().splitlines())}
+    assert {path.stat().st_mode & 0o777 for path in (page, table)} == {0o600}
+    assert names_of(secrets, exported.stdout + reported.stdout) == []
+
+
 # -- who used how much ------------------------------------------------------------------------------------------------------
 
 
@@ -289,6 +336,11 @@ def test_the_database_answers_on_loopback_only(host, outside):
     assert not outside.connects(DATABASE)
 
 
+def test_of_the_analytics_only_langfuse_answers_from_outside(outside):
+    assert outside.connects(LANGFUSE)
+    assert not any(outside.connects(port) for port in (5434, 6379, 8123, 8333, 9000))
+
+
 def test_the_model_server_answers_on_loopback_and_not_from_outside(host, outside):
     assert host.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{MODEL_SERVER}/health") == "200"
     assert not outside.connects(MODEL_SERVER)
@@ -308,8 +360,7 @@ def test_a_neighbour_that_routes_through_the_host_reaches_the_gateway_but_not_th
 
 
 def test_the_containers_are_hardened(inspect):
-    names = ("litellm", "postgres-litellm", "prometheus", "alertmanager", "loki", "grafana", "node-exporter", "postgres-litellm-exporter")
-    assert {name: hardening_gaps(inspect(name)) for name in names} == {name: [] for name in names}
+    assert {name: hardening_gaps(inspect(name)) for name in CONTAINERS} == {name: [] for name in CONTAINERS}
 
 
 # -- what is seen of it -------------------------------------------------------------------------------------------------------
@@ -317,7 +368,7 @@ def test_the_containers_are_hardened(inspect):
 
 def unhealthy_targets(host):
     targets = ask_host(host, PROMETHEUS, "/api/v1/targets")["data"]["activeTargets"]
-    assert len(targets) == 10
+    assert len(targets) == 9
     return {target["labels"]["service"]: target["lastError"] for target in targets if target["health"] != "up"}
 
 
@@ -436,8 +487,9 @@ def test_no_secret_is_in_a_unit_a_process_list_or_the_journal(host, secrets):
         ("platform.yml", "this-secret-belongs-to-the-test-and-guards-nothing", "CHANGE-ME", "CHANGE-ME"),
         ("platform.yml", "platform_listen_address: 0.0.0.0", "platform_listen_address: 0.0.0.0\nlitellm_prot: 4001", "litellm_port"),
         ("users.yml", "  - name: leaver\n", "  - email: nameless@example.com\n", "name"),
+        ("platform.yml", "platform_listen", "langfuse_environment: {AUTH_DISABLE_SINGUP: 'true'}\nplatform_listen", "AUTH_DISABLE_SIGNUP"),
     ],
-    ids=["a missing root secret", "a placeholder", "an unknown role variable", "a person without a name"],
+    ids=["a missing root secret", "a placeholder", "an unknown role variable", "a person without a name", "an unknown variable of Langfuse"],
 )
 def test_a_wrong_inventory_stops_the_run_before_anything_is_changed(inventory, file, old, new, sentence):
     change(inventory, file, old, new)
@@ -493,3 +545,7 @@ def test_after_a_reboot_everything_answers_again_without_ansible(host):
     wait_until_answered(outside, key_of("ada"))
     assert host.check_output("cat /proc/sys/kernel/random/boot_id") != booted
     assert "".join(streamed_words(outside, key_of("ada"))) == SENTENCE
+    deadline = time.monotonic() + SECONDS_TO_COME_BACK
+    while not outside.connects(LANGFUSE) or outside.request(LANGFUSE, "/api/public/health?failIfDatabaseUnavailable=true").status != 200:
+        assert time.monotonic() < deadline, "Langfuse gives no answer"
+        time.sleep(2)

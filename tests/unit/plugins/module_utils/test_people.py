@@ -9,6 +9,7 @@ import datetime
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import people
 from ansible_collections.private_llm.platform.plugins.module_utils.hkdf import derive_secret
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import team_of
 from ansible_collections.private_llm.platform.plugins.module_utils.people import (
     access_of,
     budget_problems,
@@ -271,3 +272,24 @@ def test_a_default_that_nobody_could_have_is_a_problem_too(default):
 @pytest.mark.parametrize("name", people.HANDOUT_FILES)
 def test_a_key_named_like_a_file_of_the_hand_out_is_refused_before_anything_is_changed(name):
     assert any("a file of the hand-out has that name" in problem for problem in problems_of([{"name": "ada", "keys": [{"name": name}]}]))
+
+
+def test_what_is_recorded_is_kept_with_each_key_and_a_key_may_differ_from_its_person():
+    person = {"name": "ada", "recording": "nothing", "keys": [{"name": "default"}, {"name": "ci", "recording": "everything", "metadata": {"for": "builds"}}]}
+    assert problems_of([person]) == []
+    keys = {key["name"]: key.get("metadata") for key in access_of([person, {"name": "grace"}], ROOT, {})[0]["keys"]}
+    assert keys == {"default": {"recording": "nothing"}, "ci": {"for": "builds", "recording": "everything"}}
+
+
+def test_who_says_nothing_about_recording_has_nothing_written_about_it():
+    assert "metadata" not in access_of([{"name": "grace"}], ROOT, {})[0]["keys"][0]
+
+
+@pytest.mark.parametrize("problems", [problems_of, team_problems])
+def test_a_word_for_recording_that_means_nothing_is_a_problem(problems):
+    assert problems([{"name": "ada", "recording": "some"}]) == ["ada: recording must be everything or metadata or nothing."]
+
+
+def test_what_is_recorded_of_a_team_is_kept_in_its_metadata():
+    team = team_of({"name": "legal", "recording": "metadata", "metadata": {"head": "grace"}})
+    assert team.metadata == {"head": "grace", "recording": "metadata"}
