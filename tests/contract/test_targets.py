@@ -12,13 +12,14 @@ import yaml
 from tree import ROOT
 
 SECRET = "a-root-secret-of-32-characters-or-more"
+ANSWER = "{{ {'targets': __platform_targets, 'credentials': __platform_metrics_credentials.keys()} | to_json }}"
 PLAY = [
     {
         "hosts": "observability[0]",
         "gather_facts": False,
         "connection": "local",
         "vars_files": [str(ROOT / "playbooks" / "wiring.yml")],
-        "tasks": [{"ansible.builtin.copy": {"content": "{{ {'targets': __platform_targets, 'credentials': __platform_metrics_credentials.keys()} | to_json }}", "dest": "{{ told }}", "mode": "0600"}}],
+        "tasks": [{"ansible.builtin.copy": {"content": ANSWER, "dest": "{{ told }}", "mode": "0600"}}],
     }
 ]
 

@@ -47,10 +47,10 @@ class Gateway(BaseHTTPRequestHandler):
             time.sleep(float(self.path.partition("?")[2]))
         return self.say(200, str(len(body)))
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         self.answer()
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         self.answer()
 
 
