@@ -18,7 +18,7 @@ PLAY = [
         "hosts": "observability[0]",
         "gather_facts": False,
         "connection": "local",
-        "vars_files": [str(ROOT / "playbooks" / "wiring.yml")],
+        "vars_files": ["wiring.yml"],
         "tasks": [{"ansible.builtin.copy": {"content": ANSWER, "dest": "{{ told }}", "mode": "0600"}}],
     }
 ]
@@ -38,10 +38,14 @@ def told(tmp_path):
                 "children": {name: {"hosts": dict.fromkeys(members)} for name, members in groups.items()},
             }
         }
+        # In a tree like the collection's own, for the playbooks read the roles' defaults there.
+        (tmp_path / "playbooks").mkdir()
+        for shared in ("roles", "playbooks/wiring.yml"):
+            (tmp_path / shared).symlink_to(ROOT / shared)
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-        (tmp_path / "play.yml").write_text(yaml.safe_dump(PLAY))
+        (tmp_path / "playbooks" / "play.yml").write_text(yaml.safe_dump(PLAY))
         answer = tmp_path / "targets.json"
-        command = ["ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml", "-e", f"told={answer}"]
+        command = ["ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "playbooks" / "play.yml", "-e", f"told={answer}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(answer.read_text())
