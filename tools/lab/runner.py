@@ -17,8 +17,9 @@ from lab.context import LAST_LINES, Lab, LabError
 from lab.images import PREFIX
 from lab.plan import tool_environment
 
-# The whole platform on the newest Debian, together with what it shares compiled binaries with; the other scenarios cover the older one.
-SUITE_OF_SCENARIO = {"site": "trixie", "llama_cpp": "trixie", "llama_server": "trixie"}
+# The whole platform on the newest Debian, with what it shares compiled binaries with, and GPUs, whose names in containers need its newer engine;
+# the other scenarios cover the older one.
+SUITE_OF_SCENARIO = {"site": "trixie", "gpu_host": "trixie", "llama_cpp": "trixie", "llama_server": "trixie"}
 OTHER_SUITE = "bookworm"
 # llama_cpp compiles once and leaves the result in the lab; whoever comes after it only unpacks that.
 COMPILES = "llama_cpp"

@@ -8,7 +8,7 @@ import os
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import apt_repository
-from ansible_collections.private_llm.platform.tests.unit.plugins.module_utils.test_openpgp import VERSION_4, VERSION_4_PRINT, VERSION_6
+from ansible_collections.private_llm.platform.tests.unit.fakes.openpgp_keys import VERSION_4, VERSION_4_PRINT, VERSION_6
 
 REPOSITORY = apt_repository.Repository("vendor", "https://vendor.example/deb/", "https://vendor.example/key", [VERSION_4_PRINT])
 
