@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from container_hardening import findings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SCENARIO = REPOSITORY / "molecule" / "firewall"
@@ -184,6 +185,15 @@ def test_containers_reach_of_the_host_what_is_declared_and_nothing_else():
     assert not is_answered("hidden", "10.89.70.1", 9002)
     for target in ("10.89.70.1", address(HOST, 4)):
         assert not is_answered("hidden", target, 22)
+
+
+@pytest.mark.parametrize("container", ["shown", "hidden", "reporter"])
+def test_a_container_that_is_described_without_more_meets_the_benchmarks_controls(inspect, container):
+    everybody = {
+        "published-address": "the scenario looks at what the firewall does with a port that is open to everybody",
+        "memory": "the scenario sets no limit, which roles do",
+    }
+    assert findings(inspect(container), everybody) == []
 
 
 # -- what survives ------------------------------------------------------------------------------------------------------
