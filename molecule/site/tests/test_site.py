@@ -140,8 +140,13 @@ def test_the_plain_answer_comes_from_the_model(outside):
 
 def test_no_connection_to_the_model_server_outlives_its_answer(host, outside):
     # Otherwise new requests would come in by it while the server is being drained.
+    prometheus = host.check_output("docker inspect -f '{{.NetworkSettings.Networks.platform.IPAddress}}' prometheus")
     assert ask(outside, key_of("ada")).status == 200
-    assert host.check_output("ss -H -t state established '( sport = :8000 )'") == ""
+    assert host.check_output(f"ss -H -t state established '( sport = :8000 and src 10.89.64.1 and not dst {prometheus} )'") == ""
+
+
+def test_the_connection_of_prometheus_to_the_model_server_ends_before_it_asks_again(host):
+    assert within(20, lambda: host.check_output("ss -H -t state established '( sport = :8000 )'") == "")
 
 
 def test_what_was_spent_is_in_the_database(host, outside):
