@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""How many calls and seconds people cost: the access module next to the ways without it, against the real gateway.
+"""How many calls and seconds people cost: the module and the playbook next to the ways without them, against the real gateway.
 
 `make bench ARGS=access` runs it, after it has brought up the gateway of the scenario litellm_access; whoever it makes there is removed again.
+It fails when a promise is missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
@@ -26,6 +29,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / ".collections"))
+from ansible_collections.private_llm.platform.plugins.module_utils.people import access_of  # noqa: E402
+
 SCENARIO = ROOT / "molecule" / "litellm_access"
 HOST = "pl-litellm_access"
 TAG = "bench-"
@@ -84,6 +90,12 @@ MODULE = """
 """
 
 
+NOTHING_TO_DO = "litellm_access: nothing to do"
+ONE_ADDED = "users.yml: one added with only=NAME"
+ONE_GET_EACH = "one GET for each user and key"
+MEBIBYTES_OF_THE_MODULE = 200
+
+
 @dataclass
 class Row:
     """One line of the table."""
@@ -95,6 +107,27 @@ class Row:
     seconds: float
     mebibytes: float | None = None
 
+    def promised(self) -> dict[str, tuple[float, float]]:
+        """What was promised and what was measured, by unit; nothing for a row without a promise."""
+        promised: dict[str, tuple[float, float]] = {}
+        if self.what.startswith("litellm_access:") and self.mebibytes is not None:
+            promised["MiB"] = (MEBIBYTES_OF_THE_MODULE, self.mebibytes)
+        if self.what == NOTHING_TO_DO and self.reads is not None and self.writes is not None:
+            promised["reads"] = (2 * math.ceil(self.people / 100) + 10, self.reads)
+            promised["writes"] = (0, self.writes)
+            promised["s"] = (30, self.seconds)
+        if self.what == ONE_ADDED:
+            promised["s"] = (8, self.seconds)
+        return promised
+
+    def missed(self) -> list[str]:
+        """A sentence for each promise that was not kept."""
+        return [
+            f"{self.people:,} people, {self.what}: {measured:.4g} {unit}, promised are {limit:.4g}."
+            for unit, (limit, measured) in self.promised().items()
+            if measured > limit
+        ]
+
 
 class Gateway:
     """The scenario's gateway and what the benchmark does with it beside the module."""
@@ -105,8 +138,10 @@ class Gateway:
         ).stdout.split()
         if "src" not in found:
             sys.exit(f'The test host {HOST} does not run: make molecule ARGS="converge -s litellm_access"')
-        self.url = f"http://{found[found.index('src') + 1]}:4000"
-        self.key = yaml.safe_load((SCENARIO / "vars.yml").read_text())["master_key"]
+        self.address = found[found.index("src") + 1]
+        self.url = f"http://{self.address}:4000"
+        settings = yaml.safe_load((SCENARIO / "vars.yml").read_text())
+        self.key, self.root_secret = settings["master_key"], settings["root_secret"]
 
     def call(self, path: str, body: Any = None) -> Any:
         """One call; what is refused is None."""
@@ -127,20 +162,19 @@ class Gateway:
 
 
 def people_of(count: int, **changes: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Users and teams of the module: everybody has an address, limits, a budget, a team and a key."""
-    users = []
+    """People and teams of an inventory: everybody has an address, limits, a budget, a team and a key. changes: of the one in the middle."""
+    users: list[dict[str, Any]] = []
     for number in range(count):
         name, team = f"{TAG}{number:05d}", f"{TAG}team-{number // PEOPLE_IN_A_TEAM:03d}"
-        budget = {"max_budget": 20, "budget_duration": "30d"}
-        key = {"alias": f"{name}-1", "value": f"sk-key-of-the-benchmark-{number:06d}", "team": team, "rpm_limit": 60, "models": ["canned"]}
-        user = {"name": name, "email": f"{name}@example.com", "teams": [{"name": team, **budget}], "keys": [key], "rpm_limit": 60, **budget}
-        users.append(user)
-    users[count // 2]["keys"][0].update(changes)
-    return users, [{"name": team, "models": ["canned"]} for team in sorted({user["teams"][0]["name"] for user in users})]
+        limits = {"max_budget": 20, "budget_duration": "30d", "rpm_limit": 60, "models": ["canned"]}
+        users.append({"name": name, "email": f"{name}@example.com", "teams": [team], **limits})
+    users[count // 2].update(changes)
+    return users, [{"name": team, "models": ["canned"]} for team in sorted({user["teams"][0] for user in users})]
 
 
-def run_module(gateway: Gateway, users: Any, teams: Any, concurrency: int = 4, **more: Any) -> tuple[dict[str, Any], float, float]:
+def run_module(gateway: Gateway, people: Any, teams: Any, concurrency: int = 4, **more: Any) -> tuple[dict[str, Any], float, float]:
     """Result, seconds and mebibytes of one run."""
+    users = access_of(people, gateway.root_secret, {})
     own = {f"_ansible_{name}": value for name, value in {"check_mode": False, "diff": False, "no_log": False, "remote_tmp": tempfile.gettempdir()}.items()}
     arguments = {"api_url": gateway.url, "api_key": gateway.key, "users": users, "teams": teams, "concurrency": concurrency, **more, **own}
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".collections")}
@@ -158,18 +192,60 @@ def run_module(gateway: Gateway, users: Any, teams: Any, concurrency: int = 4, *
 
 def measure_module(gateway: Gateway, count: int, say: Callable[[Row], None]) -> None:
     """First run, nothing to do, one changed, one alone."""
-    users, teams = people_of(count)
-    changed, _teams = people_of(count, rpm_limit=30)
-    again, _teams = people_of(count, rpm_limit=31)
-    only = users[count // 2]["name"]
-    for what, people, more in (
-        ("first run", users, {}),
-        ("nothing to do", users, {}),
-        ("one changed", changed, {}),
-        ("one changed, only that one looked at", again, {"only": [only]}),
+    people, teams = people_of(count)
+    changed, _teams = people_of(count, max_parallel_requests=3)
+    only = people[count // 2]["name"]
+    for what, listed, chosen in (
+        ("litellm_access: first run", people, []),
+        (NOTHING_TO_DO, people, []),
+        ("litellm_access: one changed", changed, []),
+        ("litellm_access: one changed back, only that one looked at", people, [only]),
     ):
-        result, seconds, mebibytes = run_module(gateway, people, teams, **more)
-        say(Row(count, f"litellm_access: {what}", result["calls"]["read"], result["calls"]["write"], seconds, mebibytes))
+        result, seconds, mebibytes = run_module(gateway, listed, teams, only=chosen)
+        say(Row(count, what, result["calls"]["read"], result["calls"]["write"], seconds, mebibytes))
+
+
+def measure_playbook(gateway: Gateway, count: int, say: Callable[[Row], None]) -> None:
+    """users.yml with the inventory of an operator, for people whom the gateway already has."""
+    people, teams = people_of(count)
+    added = {**people[-1], "name": f"{TAG}newcomer", "email": f"{TAG}newcomer@example.com"}
+    with tempfile.TemporaryDirectory() as scratch:
+        for what, listed, words in (
+            ("users.yml: hand-outs for everybody, nothing else to do", people, ()),
+            ("users.yml: nothing to do", people, ()),
+            (ONE_ADDED, [*people, added], ("--extra-vars", f"only={added['name']}")),
+        ):
+            say(run_users_playbook(gateway, Path(scratch), count, what, listed, teams, *words))
+
+
+def run_users_playbook(gateway: Gateway, scratch: Path, count: int, what: str, people: Any, teams: Any, *words: str) -> Row:
+    """One run; memory is that of the largest process on the controller."""
+    variables = scratch / "group_vars" / "all"
+    variables.mkdir(parents=True, exist_ok=True)
+    host = {HOST: {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}}
+    (scratch / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {"gpu": {"hosts": host}, "gateway": {"hosts": host}}}}))
+    settings = {
+        "platform_root_secret": gateway.root_secret,
+        "platform_listen_address": gateway.address,
+        "platform_model_name": "canned",
+        "litellm_access_handout_directory": str(scratch / "people"),
+    }
+    (variables / "platform.yml").write_text(yaml.safe_dump(settings))
+    (variables / "users.yml").write_text(yaml.dump({"llm_users": people, "llm_teams": teams}, Dumper=yaml.CSafeDumper))
+    output = scratch / "output"
+    # Talkative enough to tell how many calls were made.
+    command = ["ansible-playbook", "-v", "-i", str(scratch / "hosts.yml"), str(ROOT / "playbooks" / "users.yml"), *words]
+    started = time.monotonic()
+    with output.open("w") as stream:
+        running = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT)
+        _process, status, used = os.wait4(running.pid, 0)
+    seconds = time.monotonic() - started
+    said = output.read_text()
+    calls = {kind: re.search(rf"calls:\s+(?:\w+: \d+\s+)?{kind}: (\d+)", said) for kind in ("read", "write")}
+    if os.waitstatus_to_exitcode(status) or not all(calls.values()):
+        sys.exit(f"users.yml failed: {said[-2000:]}")
+    reads, writes = (int(found.group(1)) for found in calls.values() if found)
+    return Row(count, what, reads, writes, seconds, used.ru_maxrss / 1024)
 
 
 def play(text: str, variables: dict[str, Any]) -> float:
@@ -193,21 +269,24 @@ def measure_others(gateway: Gateway, say: Callable[[Row], None]) -> None:
     """The same people by a loop of uri tasks, by the module in a playbook, and one GET for each object."""
     import hashlib
 
-    users, teams = people_of(COMPARED)
+    listed, teams = people_of(COMPARED)
+    users = access_of(listed, gateway.root_secret, {})
     named = [{"name": user["name"], "key": user["keys"][0]["value"]} for user in users]
     people = [{**person, "token": hashlib.sha256(person["key"].encode()).hexdigest()} for person in named]
     loop = {"url": gateway.url, "headers": {"Authorization": f"Bearer {gateway.key}"}, "people": people}
     say(Row(COMPARED, "loop of uri tasks: first run", 2 * COMPARED, 2 * COMPARED, play(LOOP, loop)))
     say(Row(COMPARED, "loop of uri tasks: nothing to do", 2 * COMPARED, 0, play(LOOP, loop)))
-    started = time.monotonic()
-    for person in people:
-        gateway.call(f"/user/info?user_id={person['name']}")
-        gateway.call(f"/key/info?key={person['token']}")
-    say(Row(COMPARED, "one GET for each user and key, without Ansible", 2 * COMPARED, 0, time.monotonic() - started))
     gateway.clean()
     module = {"url": gateway.url, "key": gateway.key, "users": users, "teams": teams}
     say(Row(COMPARED, "litellm_access in a playbook: first run", None, None, play(MODULE, module)))
     say(Row(COMPARED, "litellm_access in a playbook: nothing to do", None, None, play(MODULE, module)))
+    started = time.monotonic()
+    for person in people:
+        gateway.call(f"/user/info?user_id={person['name']}")
+        gateway.call(f"/key/info?key={person['token']}")
+    say(Row(COMPARED, ONE_GET_EACH, 2 * COMPARED, 0, time.monotonic() - started))
+    result, seconds, mebibytes = run_module(gateway, listed, teams)
+    say(Row(COMPARED, NOTHING_TO_DO, result["calls"]["read"], result["calls"]["write"], seconds, mebibytes))
 
 
 def measure_concurrency(gateway: Gateway, say: Callable[[Row], None], count: int = 200) -> None:
@@ -221,9 +300,10 @@ def measure_concurrency(gateway: Gateway, say: Callable[[Row], None], count: int
 
 def table_of(rows: list[Row]) -> str:
     """The rows as Markdown."""
-    lines = ["| People | What | Reads | Writes | Seconds | Memory, MiB |", "|---:|---|---:|---:|---:|---:|"]
+    lines = ["| People | What | Reads | Writes | Seconds | Memory, MiB | Promised |", "|---:|---|---:|---:|---:|---:|---|"]
     for row in rows:
-        cells = [row.reads, row.writes, f"{row.seconds:.1f}", None if row.mebibytes is None else f"{row.mebibytes:.0f}"]
+        promises = ", ".join(f"{limit:.4g} {unit}" for unit, (limit, _measured) in row.promised().items())
+        cells = [row.reads, row.writes, f"{row.seconds:.1f}", None if row.mebibytes is None else f"{row.mebibytes:.0f}", promises]
         shown = " | ".join("" if cell is None else str(cell) for cell in cells)
         lines.append(f"| {row.people:,} | {row.what} | {shown} |")
     return "\n".join(lines)
@@ -231,32 +311,45 @@ def table_of(rows: list[Row]) -> str:
 
 def ratios_of(rows: list[Row]) -> list[str]:
     """What the table says in words, as ratios of one run."""
-    seconds = {(row.people, row.what): row.seconds for row in rows}
+    measured = {row.what: row for row in rows if row.people == COMPARED}
     loop, module = "loop of uri tasks: ", "litellm_access in a playbook: "
-    return [
+    lines = [
         f"- {COMPARED} people, {when}: the loop of `ansible.builtin.uri` takes "
-        f"{seconds[COMPARED, loop + when] / seconds[COMPARED, module + when]:.0f} times as long as the module."
+        f"{measured[loop + when].seconds / measured[module + when].seconds:.0f} times as long as the module."
         for when in ("first run", "nothing to do")
-        if (COMPARED, loop + when) in seconds and (COMPARED, module + when) in seconds
+        if loop + when in measured and module + when in measured
     ]
+    each, ours = measured.get(ONE_GET_EACH), measured.get(NOTHING_TO_DO)
+    if each and ours and each.reads and ours.reads:
+        lines.append(
+            f"- {COMPARED} people, nothing to do: one GET for each user and key takes {each.seconds / ours.seconds:.0f} times as long as the module "
+            f"and {each.reads / ours.reads:.0f} times as many calls, both without Ansible around them."
+        )
+    return lines
 
 
 def page_of(rows: list[Row]) -> str:
     """The page of the docs."""
     load = statistics.fmean(os.getloadavg())
+    missed = [sentence for row in rows for sentence in row.missed()]
+    kept = "Every promise in the last column was kept." if not missed else "Promises that were missed:\n\n" + "\n".join(f"- {line}" for line in missed)
     return f"""# What people cost: calls and seconds
 
 Measured by `make bench` against LiteLLM 1.109.1 with one worker and PostgreSQL 15 in a test host of
-the lab, whose database engine is the WASM build (`images/litellm`), which answers slower than the native one. Module and gateway shared
-{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, mean load {load:.1f}). Everybody has an address, limits, a
-budget, a place in a team of {PEOPLE_IN_A_TEAM} and one key. Ratios are of one run on one machine; seconds are upper bounds. Memory is the
-highest of the module's process.
+the lab, whose database engine is the WASM build (`images/litellm`), which answers slower than the native one. Module, playbook and gateway
+shared {os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, mean load {load:.1f}). Everybody has an address, limits, a
+budget, a place in a team of {PEOPLE_IN_A_TEAM} and one key. Ratios are of one run on one machine; seconds are upper bounds. Promises are for two
+free cores.
 
 {table_of(rows)}
+
+{kept}
 
 {chr(10).join(ratios_of(rows))}
 
 Reads and writes are calls to the gateway. A first run looks at everything once before and once after; a run without changes looks once.
+`litellm_access` is the module alone, with the memory of its process; `users.yml` is the whole playbook from the controller, with everybody in
+the inventory, the check of the inventory and the hand-outs, and the memory of its largest process.
 """
 
 
@@ -284,11 +377,15 @@ def main() -> None:
         for count in [int(number) for number in options.people.split(",")] if options.only in (None, "module") else []:
             gateway.clean()
             measure_module(gateway, count, say)
+            measure_playbook(gateway, count, say)
     finally:
         gateway.clean()
     if options.output:
         Path(options.output).parent.mkdir(parents=True, exist_ok=True)
         Path(options.output).write_text(page_of(rows))
+    if missed := [sentence for row in rows for sentence in row.missed()]:
+        load = ", ".join(f"{figure:.1f}" for figure in os.getloadavg())
+        sys.exit("\n".join(f"Promise missed: {sentence}" for sentence in missed) + f"\nThe machine has {os.cpu_count()} cores and a load of {load}.")
 
 
 if __name__ == "__main__":

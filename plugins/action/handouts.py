@@ -20,6 +20,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "model": {"type": "str", "default": ""},
     "context_tokens": {"type": "int", "default": 32768},
     "people": {"type": "list", "elements": "dict", "required": True},
+    "purge": {"type": "bool", "default": False},
 }
 
 
@@ -54,6 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 arguments["model"],
                 arguments["context_tokens"],
                 check=self._task.check_mode,
+                purge=arguments["purge"],
             )
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from None

@@ -55,6 +55,18 @@ def _without_text(spec: Any) -> Any:
     return cleaned
 
 
+class _Values:
+    """A host's variables as they will be; what needs no templating is not copied through it, for thousands of people take a second there."""
+
+    def __init__(self, raw: Mapping[str, Any], templated: Any) -> None:
+        self.raw = raw
+        self._templated = templated
+
+    def __getitem__(self, name: str) -> Any:
+        raw = self.raw[name]
+        return raw if inventory_checks.is_plain(raw) else inventory_checks.decrypted(self._templated[name])
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]
     """The inventory, looked at as a whole."""
 
@@ -78,6 +90,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         specs = read_specs(ROLES_DIRECTORY)
         hostvars = task_vars["hostvars"]
         hosts = [str(host) for host in task_vars["groups"]["all"]]
+        self._checked_lists: tuple[dict[str, Any], list[str]] = ({}, [])
         problems = {host: self._problems_of(host, hostvars, specs, arguments) for host in hosts}
         merged = [
             "The inventory has no hosts in the group %s." % group for group in arguments["groups"] if not task_vars["groups"].get(group)
@@ -93,16 +106,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _problems_of(self, host: str, hostvars: Any, specs: dict[str, dict[str, Any]], arguments: dict[str, Any]) -> list[str]:
         raw = inventory_checks.own_variables(dict(hostvars.raw_get(host)))
-        values = hostvars[host]
+        values = _Values(raw, hostvars[host])
         known = {name: option for options in specs.values() for name, option in options.items()}
         problems = inventory_checks.placeholder_problems(raw)
         own = [arguments[name] for name in ("root_secret_variable", "people_variable", "teams_variable", "budgets_variable")]
         problems += inventory_checks.unknown_variable_problems(raw, specs, [*arguments["platform_variables"], *own])
         problems += self._root_secret_problems(arguments["root_secret_variable"], raw, values)
-        problems += self._access_problems(arguments, raw, values)
+        problems += self._access_problems_once(arguments, raw, values)
         for name in sorted(set(raw) & set(known)):
             try:
-                value = inventory_checks.decrypted(values[name])
+                value = values[name]
             except Exception:  # noqa: S112
                 # It refers to what only the play knows; the role checks it when it runs.
                 continue
@@ -121,6 +134,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
         problem = inventory_checks.secret_problem(name, value)
         return [problem] if problem else []
+
+    def _access_problems_once(self, arguments: Mapping[str, Any], raw: Mapping[str, Any], values: _Values) -> list[str]:
+        """Lists that all hosts share are looked at for the first of them alone, unless they may come out differently on each."""
+        names = [*(arguments["%s_variable" % kind] for kind in ("people", "teams", "budgets")), BUDGET_PERIOD_VARIABLE]
+        lists = {name: raw[name] for name in names if name in raw}
+        known_lists, problems = self._checked_lists
+        if lists and lists == known_lists:
+            return problems
+        problems = self._access_problems(arguments, raw, values)
+        if inventory_checks.is_plain(lists):
+            self._checked_lists = (lists, problems)
+        return problems
 
     @staticmethod
     def _access_problems(arguments: Mapping[str, Any], raw: Mapping[str, Any], values: Any) -> list[str]:

@@ -13,5 +13,6 @@ options: {}
 notes:
   - What is given is the whole wanted state of the object. A limit that was set by this module once and is no longer given is removed; one
     that it never set is left alone.
-  - An object that M(private_llm.platform.litellm_access) has in its list belongs there; say it in one place only.
+  - An object that M(private_llm.platform.litellm_access) has in its list belongs there, and is an error here; say it in one place only.
+  - When the task fails, C(changed) and C(changes) tell what was done by then.
 """

@@ -15,7 +15,7 @@ description:
     M(private_llm.platform.litellm_access), each with the keys that follow from the root secret, the names and the keys' generations.
   - A key that a person brings along is taken as it is.
   - While a grace period is set, the generation before the newest one is given too, with C(retiring).
-  - The whole list is checked first, and every problem is named at once.
+  - The whole list is checked first, and every problem is named at once; with O(only), keys are then derived for those people alone.
 positional: root_secret, defaults
 options:
   _input:
@@ -49,6 +49,11 @@ options:
     description: Names of the models there are. Without it, names of models are believed.
     type: list
     elements: str
+  only:
+    description: Names of the people to give; everybody when empty. A name that nobody has is an error that names near ones.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -81,15 +86,17 @@ def litellm_people(
     teams: Any = None,
     budgets: Any = None,
     models: Any = None,
+    only: Any = None,
 ) -> list[dict[str, Any]]:
     users, root_secret, defaults = decrypted(users), decrypted(root_secret), decrypted(defaults or {})
     problems = people.default_problems(defaults, models) + people.problems_of(users, defaults.get("budget_duration"), teams, budgets, models)
     problems += ["team %s" % problem for problem in people.team_problems(teams, models)]
     problems += ["budget %s" % problem for problem in people.budget_problems(budgets)]
+    problems += people.unknown_name_problems(only or [], users)
     if problems:
         raise AnsibleFilterError("The list of people has %d problem(s): %s" % (len(problems), " ".join(problems)))
     try:
-        return people.access_of(users or [], root_secret, defaults)
+        return people.access_of(people.only_of(users or [], only or []), root_secret, defaults)
     except ValueError as error:
         raise AnsibleFilterError("litellm_people: %s" % error) from None
 

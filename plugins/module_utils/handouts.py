@@ -10,7 +10,7 @@ import datetime
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ IGNORE_FILE = ".gitignore"
 # Lies in every directory made here and lists what was made; a directory without it is somebody else's.
 MARKER = ".private-llm-handout"
 MARKER_TITLE = "# Made by Ansible (private_llm.platform). These files are overwritten, and removed when the access ends:\n"
+# Whose key it is: what another gateway's people were handed is not removed with those who left this one.
+MARKER_GATEWAY = "# Gateway: "
 README = "README.md"
 UNFINISHED = ".handout-"
 VERSION_CONTROL = (".git", ".hg", ".jj", ".svn")
@@ -95,10 +97,12 @@ def hand_out(
     model: str = "",
     context_tokens: int = 32768,
     check: bool = False,
+    purge: bool = False,
 ) -> Outcome:
-    """Bring the directory to what the people need; only directories of people named here are touched.
+    """Bring the directory to what the people need; without purge, only directories of people named here are touched.
 
     people: name, state, keys (name, value, models, retiring), and what a README tells (full_name, limits).
+    purge: whether what was made here for people who are not named any more goes too.
     Raises ValueError with a sentence for the operator before anything is written, and OSError where the disk refuses.
     """
     outcome = Outcome()
@@ -110,18 +114,39 @@ def hand_out(
     wanted = {
         person["name"]: None if person["name"] in empty else files_for(person, public_url, model, context_tokens) for person in people
     }
-    for name in wanted:
-        _refuse_strangers(os.path.join(directory, name), name)
+    for name, files in wanted.items():
+        _refuse_strangers(os.path.join(directory, name), name, files or {})
     if any(files is not None for files in wanted.values()):
         _ensure_directory(directory, "", outcome, check)
-        _ensure_file(os.path.join(directory, IGNORE_FILE), File("*\n"), "", outcome, check)
+        ignore_file = os.path.join(directory, IGNORE_FILE)
+        if not os.path.lexists(ignore_file):
+            _ensure_file(ignore_file, File("*\n"), "", outcome, check)
+    gateway = root_of(public_url)
     for name, files in wanted.items():
         place = os.path.join(directory, name)
         if files is None:
             _take_back(place, name, outcome, check)
         else:
-            _give(place, name, files, outcome, check)
+            _give(place, name, files, gateway, outcome, check)
+    for name in _left_over(directory, wanted, gateway) if purge else []:
+        _take_back(os.path.join(directory, name), name, outcome, check)
     return outcome
+
+
+def _left_over(directory: str, wanted: Collection[str], gateway: str) -> list[str]:
+    """Whose directory was made here, for a key of this gateway, and who is in no list any more."""
+    if not os.path.isdir(directory):
+        return []
+    # A file system may take names for the same that differ in case alone.
+    listed = {name.casefold() for name in wanted}
+    strays = []
+    for entry in os.scandir(directory):
+        if entry.name.casefold() not in listed and entry.is_dir(follow_symlinks=False):
+            marker = _marker_lines(entry.path)
+            made_for = [line.removeprefix(MARKER_GATEWAY) for line in marker if line.startswith(MARKER_GATEWAY)]
+            if marker and made_for in ([], [gateway]):
+                strays.append(entry.name)
+    return sorted(strays)
 
 
 def _refuse_version_control(directory: str) -> None:
@@ -139,14 +164,21 @@ def _refuse_version_control(directory: str) -> None:
         place = parent
 
 
-def _refuse_strangers(place: str, name: str) -> None:
+def _refuse_strangers(place: str, name: str, files: Mapping[str, File]) -> None:
     if os.path.islink(place):
         raise ValueError("%s is a symbolic link; the hand-out of %s is only written to a real directory." % (place, name))
     if os.path.exists(place) and not os.path.isdir(place):
         raise ValueError("%s is in the way of the hand-out of %s; look at it and remove it yourself." % (place, name))
+    listed = set(_listed(place))
+    for path in sorted(set(files) - listed):
+        if os.path.lexists(os.path.join(place, path)):
+            raise ValueError(
+                "%s was not made as part of the hand-out of %s, so it is not overwritten; move it away, or choose another directory for hand-outs."
+                % (os.path.join(place, path), name)
+            )
 
 
-def _give(place: str, who: str, files: Mapping[str, File], outcome: Outcome, check: bool) -> None:
+def _give(place: str, who: str, files: Mapping[str, File], gateway: str, outcome: Outcome, check: bool) -> None:
     is_new = not os.path.isdir(place)
     made = Outcome() if is_new else outcome
     listed = _listed(place)
@@ -154,7 +186,7 @@ def _give(place: str, who: str, files: Mapping[str, File], outcome: Outcome, che
     _drop_unfinished(place, check)
     if not check and not set(files) <= set(listed):
         # What is about to be made is on the list first, so that a run that breaks off leaves nothing that nobody owns.
-        _replace(os.path.join(place, MARKER), _manifest({*files, *listed}).encode("utf-8"), 0o600)
+        _replace(os.path.join(place, MARKER), _manifest({*files, *listed}, gateway).encode("utf-8"), 0o600)
     for parent in sorted({parent for path in files for parent in _parents(path)}):
         _ensure_directory(os.path.join(place, parent), who, made, check)
     for path, file in sorted(files.items()):
@@ -163,7 +195,7 @@ def _give(place: str, who: str, files: Mapping[str, File], outcome: Outcome, che
         if path not in files:
             _remove_file(place, path, who, made, check)
     if not check:
-        _replace_if_other(os.path.join(place, MARKER), _manifest(files))
+        _replace_if_other(os.path.join(place, MARKER), _manifest(files, gateway))
     if is_new:
         outcome.actions.append("%s: hand-out made" % who)
         outcome.after.update(made.after)
@@ -189,23 +221,28 @@ def _take_back(place: str, who: str, outcome: Outcome, check: bool) -> None:
     for path in listed:
         _remove_file(place, path, who, Outcome(), check)
     if strangers:
-        _replace(os.path.join(place, MARKER), _manifest(()).encode("utf-8"), 0o600)
+        _replace(os.path.join(place, MARKER), _manifest((), "").encode("utf-8"), 0o600)
         return
     os.unlink(os.path.join(place, MARKER))
     _remove_empty(place)
 
 
-def _manifest(paths: Iterable[str]) -> str:
-    return MARKER_TITLE + "".join("%s\n" % path for path in sorted(paths))
+def _manifest(paths: Iterable[str], gateway: str) -> str:
+    made_for = "%s%s\n" % (MARKER_GATEWAY, gateway) if gateway else ""
+    return MARKER_TITLE + made_for + "".join("%s\n" % path for path in sorted(paths))
+
+
+def _marker_lines(place: str) -> list[str]:
+    try:
+        with open(os.path.join(place, MARKER), encoding="utf-8") as stream:
+            return [line.rstrip("\n") for line in stream if line.strip()]
+    except FileNotFoundError:
+        return []
 
 
 def _listed(place: str) -> list[str]:
     """What was made in a directory, as its own list says; a path that leads out of it is none of ours."""
-    try:
-        with open(os.path.join(place, MARKER), encoding="utf-8") as stream:
-            lines = [line.rstrip("\n") for line in stream if line.strip() and not line.startswith("#")]
-    except FileNotFoundError:
-        return []
+    lines = [line for line in _marker_lines(place) if not line.startswith("#")]
     return [line for line in lines if not os.path.isabs(line) and ".." not in line.split("/")]
 
 

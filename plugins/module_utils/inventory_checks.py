@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ NOT_FROM_THE_INVENTORY = frozenset(
     "vars inventory_dir inventory_file inventory_hostname_short group_names".split()
 )
 
+TEMPLATE_MARKS = ("{{", "{%", "{#")
+
 
 def decrypted(value: Any) -> Any:
     """The value with plain text for all that is vaulted inline: before ansible-core 2.19 that comes as an object that is no string."""
@@ -30,6 +33,17 @@ def decrypted(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [decrypted(entry) for entry in value]
     return value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is what it says: nothing in it is a template, vaulted, or anything else that Ansible would have to work out."""
+    if isinstance(value, str):
+        return not any(mark in value for mark in TEMPLATE_MARKS)
+    if isinstance(value, Mapping):
+        return all(is_plain(name) and is_plain(entry) for name, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(is_plain(entry) for entry in value)
+    return value is None or isinstance(value, (bool, int, float, datetime.date))
 
 
 def own_variables(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,13 @@ import hashlib
 import json
 import os
 import re
+import secrets
+import stat
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -43,7 +46,7 @@ BULK_PATH = "/management/v1/users/bulk"
 # What a second attempt cannot change.
 FINAL_STATUS = (401, 403, 422)
 SENTENCES = 5
-# Where nobody but the administrator can put a file in the way.
+# Where nobody but the administrator can put a file in the way; others have a directory of their own.
 LOCK_DIRECTORY = "/run"
 LOCK_SECONDS = 900
 
@@ -59,12 +62,12 @@ class Call:
     steps: list[Step]
 
 
-@dataclass
-class Outcome:
-    """What was done, or would be."""
+class Unfinished(LitellmError):
+    """A run that ended before all was done, with what it had done by then (or, in a check, would have)."""
 
-    plan: Plan
-    errors: list[str] = field(default_factory=list)
+    def __init__(self, sentence: str, plan: Plan, cause: LitellmError | None = None) -> None:
+        super().__init__(sentence, cause.status if cause else None, cause.error_type if cause else None)
+        self.plan = plan
 
 
 # -- looking -------------------------------------------------------------------
@@ -108,10 +111,13 @@ def look_at(client: LitellmClient, wanted: Wanted) -> Found:
     found = Found()
     names = sorted({user.name for user in wanted.users} | {key.person for key in wanted.keys if key.person})
     for start in range(0, len(names), NAMES_A_CALL):
-        rows = client.users(lambda row: state.slim("user", row), user_ids=",".join(names[start : start + NAMES_A_CALL]))
+        asked = names[start : start + NAMES_A_CALL]
+        # One name alone is looked for as a part of names, which may be thousands; of several each is meant as it is.
+        rows = client.users(lambda row: state.slim("user", row), user_ids=",".join(asked if len(asked) > 1 else asked * 2))
         found.users.update({str(row["user_id"]): row for row in rows})
     _find_holders_of_addresses(client, wanted, found)
-    _find_keys(client, wanted, names, found)
+    # Whether somebody who has a wanted address is gone is told by the keys.
+    _find_keys(client, wanted, sorted({*names, *found.users}), found)
     _find_teams(client, wanted, found)
     if _wants_budgets(wanted):
         budgets = sorted({budget.name for budget in wanted.budgets} | {str(key.fields["budget_id"]) for key in wanted.keys if key.fields.get("budget_id")})
@@ -194,42 +200,72 @@ def calls_of(steps: list[Step]) -> list[Call]:
     return calls
 
 
-def _make_in_bulk(client: LitellmClient, calls: list[Call]) -> list[Call]:
+def _make_in_bulk(client: LitellmClient, calls: list[Call], done: list[Step]) -> list[Call]:
     """New people go together where the gateway knows how; gives the calls that are still to be made."""
     makers = [call for call in calls if call.path == "/user/new"]
     if len(makers) < USERS_IN_BULK:
         return calls
     for start in range(0, len(makers), BATCH):
+        part = makers[start : start + BATCH]
         try:
-            client.post(BULK_PATH, users=[call.fields for call in makers[start : start + BATCH]])
+            answer = client.post(BULK_PATH, users=[call.fields for call in part])
         except LitellmError as error:
             if error.status in (404, 405, 422):
                 # An older gateway, or one that does not take a field in bulk: one by one says which.
-                done = {id(call) for call in makers[:start]}
-                return [call for call in calls if id(call) not in done]
+                tried = {id(call) for call in makers[:start]}
+                return [call for call in calls if id(call) not in tried]
             raise
+        rows = (answer.get("data") if isinstance(answer, dict) else None) or []
+        made = {str(row.get("user_id")) for row in rows if isinstance(row, dict) and row.get("success")}
+        done.extend(step for call in part if call.fields["user_id"] in made for step in call.steps)
     # A row that could not be made is found by the look that follows, and made alone then.
     return [call for call in calls if call.path != "/user/new"]
 
 
-def act(client: LitellmClient, plan: Plan, bulk: bool = True) -> list[LitellmError]:
-    """Make all changes, stage by stage; the errors of the first stage that had any."""
+def ready_fields(client: LitellmClient, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call sends, with what only its own moment can say."""
+    ready = dict(fields)
+    until = ready.pop(state.UNTIL, None)
+    if until is not None:
+        # The gateway takes whole seconds from when it gets to the call.
+        ready["duration"] = "%ds" % max(0, int(until.timestamp() - client.now()))
+    if ready.get("password") == state.UNKNOWN_PASSWORD:
+        # Something of each kind that a gateway may demand.
+        ready["password"] = secrets.token_urlsafe(48) + "-aA1!"
+    return ready
+
+
+def act(client: LitellmClient, steps: Sequence[Step], done: list[Step], bulk: bool = True) -> list[LitellmError]:
+    """Make all changes, stage by stage, and note in `done` what was made; the errors of the first stage that had any."""
 
     def make(call: Call) -> LitellmError | None:
         try:
-            client.post(call.path, **call.fields)
+            client.post(call.path, **ready_fields(client, call.fields))
         except LitellmError as error:
             return error
+        done.extend(call.steps)
         return None
 
+    begin = len(done)
+    place = {id(step): number for number, step in enumerate(steps)}
+    try:
+        return _act_stage_by_stage(client, steps, done, make, bulk)
+    finally:
+        # Calls end in any order; what is told has the order of the plan.
+        done[begin:] = sorted(done[begin:], key=lambda step: place[id(step)])
+
+
+def _act_stage_by_stage(
+    client: LitellmClient, steps: Sequence[Step], done: list[Step], make: Callable[[Call], LitellmError | None], bulk: bool
+) -> list[LitellmError]:
     stages: dict[Stage, list[Step]] = defaultdict(list)
-    for step in plan.steps:
+    for step in steps:
         stages[step.stage].append(step)
     for stage in sorted(stages):
         calls = calls_of(stages[stage])
         try:
             if stage is Stage.USERS and bulk:
-                calls = _make_in_bulk(client, calls)
+                calls = _make_in_bulk(client, calls, done)
         except LitellmError as error:
             return [error]
         errors = [error for error in client.each(make, calls, AT_ONCE_IN_TEAMS if stage is Stage.JOIN else BATCH) if error is not None]
@@ -254,11 +290,49 @@ def _touched(plan: Plan, wanted: Wanted, cost_of_all: int) -> Wanted | None:
     return part
 
 
+class _Others:
+    """Sees in later plans what somebody else changed meanwhile: a value that is neither the one from before nor the one that was written."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.before: dict[tuple[str, ...], Any] = {}
+        self.made: set[tuple[str, ...]] = set()
+        self.found: set[tuple[str, ...]] = set()
+        self.sentences: dict[str, None] = {}
+        for step in plan.steps:
+            (self.made if step.before is None else self.found).add(self._object(step))
+            for name, value in (step.before or {}).items():
+                self.before[(*self._object(step), name)] = value
+
+    @staticmethod
+    def _object(step: Step) -> tuple[str, ...]:
+        return (step.kind, step.name, step.owner)
+
+    def see(self, left: Plan) -> None:
+        for step in left.steps:
+            foreign = [name for name, value in (step.before or {}).items() if name != "metadata" and self._is_foreign(step, name, value)]
+            gone = step.before is None and self._object(step) in self.found
+            if foreign or gone:
+                what = "%s: " % step.owner if step.owner else ""
+                self.sentences["%s%s %s" % (what, step.subject, "was removed" if gone else "has another " + ", ".join(sorted(foreign)))] = None
+
+    def _is_foreign(self, step: Step, name: str, value: Any) -> bool:
+        place = (*self._object(step), name)
+        if place in self.before:
+            return not state.same(self.before[place], value) and (state.is_set(self.before[place]) or state.is_set(value))
+        # What was just made and has nothing there was not kept; all else was right a moment ago.
+        return self._object(step) not in self.made or state.is_set(value)
+
+    def __str__(self) -> str:
+        told = list(self.sentences)
+        return "; ".join(told[: 2 * SENTENCES]) + (" and %d more" % (len(told) - 2 * SENTENCES) if len(told) > 2 * SENTENCES else "")
+
+
 def reconcile(client: LitellmClient, wanted: Wanted, check_mode: bool, targeted: bool = False) -> Plan:
     """Bring the gateway to the wanted state and give the plan that led there; in check mode only the plan.
 
     Two runs at once, a call that got no answer, a gateway that took a value without keeping it: each is seen by looking again, and what is
-    left is done again, a bounded number of times. Raises LitellmError when something is still left after that.
+    left is done again, a bounded number of times. Raises LitellmError when something is still left after that; one that is Unfinished tells
+    what was done by then.
     """
     try:
         plan = make_plan(wanted, (look_at if targeted else look)(client, wanted))
@@ -268,37 +342,79 @@ def reconcile(client: LitellmClient, wanted: Wanted, check_mode: bool, targeted:
         # A check before the first run: there is no gateway yet, so there is nobody at it.
         plan = make_plan(wanted, Found(now=client.now()))
         plan.warnings.append("The gateway does not run yet; this predicts what a run does at a new one.")
-    cost_of_all = client.reads
-    _refuse_conflicts(plan)
+    if plan.conflicts:
+        raise _stopped(client, plan, [], check_mode)
     if not plan.steps or check_mode:
         return plan
+    done: list[Step] = []
+    try:
+        _apply(client, wanted, plan, done, targeted)
+    except Unfinished:
+        raise
+    except LitellmError as error:
+        raise Unfinished(str(error), Plan(_each_once(done), warnings=plan.warnings, unknown=plan.unknown), error) from None
+    return plan
+
+
+def _apply(client: LitellmClient, wanted: Wanted, plan: Plan, done: list[Step], targeted: bool) -> None:
+    """Act and look again until nothing is left, a bounded number of times."""
+    cost_of_all = client.reads
+    others = _Others(plan)
     left = plan
     errors: list[LitellmError] = []
     for attempt, delay in enumerate(VERIFY_DELAYS):
-        errors = act(client, left, bulk=attempt == 0)
+        errors = act(client, left.steps, done, bulk=attempt == 0)
         for step in left.steps:
             # Ten thousand requests that were made are no longer needed, while what is found next is read.
             step.fields = {}
+            step.lowering = None
         final = [error for error in errors if error.status in FINAL_STATUS or error.nobody_there]
         if final:
             raise _failure(final, left)
         client.pause(delay)
         part = wanted if targeted else _touched(left, wanted, cost_of_all)
         left = make_plan(wanted, look(client, wanted)) if part is None else make_plan(part, look_at(client, part))
-        _refuse_conflicts(left)
+        others.see(left)
+        if left.conflicts:
+            raise _stopped(client, left, done, False)
         if not left.steps:
-            return plan
+            if others.sentences:
+                plan.warnings.append("Somebody else changed people at the same time, and it was put back: %s." % others)
+            return
     if errors:
         raise _failure(errors, left)
+    if others.sentences:
+        raise LitellmError(
+            "Somebody else goes on changing what this run changes: %s. Let one of the two say it alone, then run again." % others
+        )
     still = "; ".join("%s: %s" % (step.owner or step.kind, step.sentence) for step in left.steps[: 2 * SENTENCES])
     raise LitellmError(
         "The gateway accepted the changes but did not keep them all; this version of it may not know them. Still to do: %s" % still
     )
 
 
-def _refuse_conflicts(plan: Plan) -> None:
-    if plan.conflicts:
-        raise LitellmError("The gateway has what stands in the way, nothing was changed: %s" % " ".join(plan.conflicts))
+def _each_once(steps: Iterable[Step]) -> list[Step]:
+    """Steps without those that an earlier attempt had made already."""
+    return list({(step.kind, step.name, step.owner, step.sentence): step for step in steps}.values())
+
+
+def _stopped(client: LitellmClient, plan: Plan, done: list[Step], check_mode: bool) -> Unfinished:
+    """What stands in the way of some must not keep others in: access is taken away all the same, and nothing is given."""
+    revocations = plan.revocations()
+    before = len(done)
+    errors: list[LitellmError] = []
+    if check_mode:
+        done.extend(revocations)
+    else:
+        errors = act(client, revocations, done)
+    taken = len(done) - before
+    parts = ["The gateway has what stands in the way, nothing was %s: %s" % ("given" if done else "changed", " ".join(plan.conflicts))]
+    if taken:
+        parts.append("What was to be taken away was taken away all the same (%d changes)." % taken)
+    if errors:
+        parts.append(str(_failure(errors, plan)))
+    known = Plan(_each_once(done), plan.conflicts, plan.warnings, plan.unknown)
+    return Unfinished(" ".join(parts), known, errors[0] if errors else None)
 
 
 def _failure(errors: list[LitellmError], left: Plan) -> LitellmError:
@@ -308,19 +424,35 @@ def _failure(errors: list[LitellmError], left: Plan) -> LitellmError:
     return LitellmError("%s Another run does what is left." % text if left.steps else text, errors[0].status, errors[0].error_type)
 
 
+def _open_lock(name: str, directory: str | None) -> int | None:
+    """The file to lock, in the first place where this account can have one and nobody else can put another; None where there is none."""
+    own = os.environ.get("XDG_RUNTIME_DIR") or os.path.join(tempfile.gettempdir(), "private_llm.platform-%d" % os.geteuid())
+    for place in [directory] if directory else [LOCK_DIRECTORY, own]:
+        try:
+            if place == own:
+                os.makedirs(own, mode=0o700, exist_ok=True)
+                found = os.lstat(own)
+                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                    continue
+            return os.open(os.path.join(place, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            continue
+    return None
+
+
 @contextlib.contextmanager
 def alone(api_url: str, only_looks: bool = False, directory: str | None = None) -> Iterator[bool]:
-    """One run at a time on this host for one gateway: it gives an alias or an address twice when asked twice at once.
+    """One run at a time of this account on this host for one gateway: it gives an alias or an address twice when asked twice at once.
 
-    Yields whether the lock is held; where none can be made, the run goes on and looks twice as everywhere. The lock ends with the process.
+    Yields whether the lock is held; where none can be made, the run goes on. What another host or account does at the same time is seen by
+    looking again. The lock ends with the process.
     """
     if only_looks:
         yield False
         return
     name = "private_llm.platform-%s.lock" % hashlib.sha256(api_url.rstrip("/").encode("utf-8")).hexdigest()[:16]
-    try:
-        handle = os.open(os.path.join(directory or LOCK_DIRECTORY, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError:
+    handle = _open_lock(name, directory)
+    if handle is None:
         yield False
         return
     try:
@@ -403,12 +535,27 @@ def module_client(module: AnsibleModule, secrets: Iterable[str] = (), concurrenc
     )
 
 
+def failed_with(error: LitellmError) -> dict[str, Any]:
+    """What a failed module returns beside its own words: the gateway's refusal, and what was done by then."""
+    plan = error.plan if isinstance(error, Unfinished) else Plan()
+    return {"msg": str(error), "status": error.status, "error_type": error.error_type, "changed": bool(plan.steps), "diff": diff_of(plan)}
+
+
 def run_single(options: dict[str, Any], wanted_of: Any, result_of: Any, **module_options: Any) -> None:
     """A module for one object: its options, the wanted state they mean, and what it returns of the plan."""
     module = AnsibleModule(argument_spec={**argument_spec(), **options}, supports_check_mode=True, **module_options)
+    client: LitellmClient | None = None
+
+    def told(plan: Plan) -> dict[str, Any]:
+        for warning in plan.warnings:
+            module.warn(warning)
+        calls = {"read": client.reads if client else 0, "write": client.writes if client else 0}
+        return {"changes": [step.sentence for step in plan.steps], "calls": calls, **result_of(module.params)}
+
     try:
         wanted = wanted_of(module.params)
         wanted.manager = state.SINGLE_MANAGER
+        wanted.take_over = bool(module.params.get("take_over"))
         problems = state.problems_of(wanted)
         if problems:
             raise LitellmError(" ".join(problems))
@@ -416,13 +563,5 @@ def run_single(options: dict[str, Any], wanted_of: Any, result_of: Any, **module
         with alone(module.params["api_url"], module.check_mode):
             plan = reconcile(client, wanted, module.check_mode, targeted=True)
     except LitellmError as error:
-        module.fail_json(msg=str(error), status=error.status, error_type=error.error_type)
-    for warning in plan.warnings:
-        module.warn(warning)
-    module.exit_json(
-        changed=bool(plan.steps),
-        changes=[step.sentence for step in plan.steps],
-        calls={"read": client.reads, "write": client.writes},
-        diff=diff_of(plan),
-        **result_of(module.params),
-    )
+        module.fail_json(**failed_with(error), **told(error.plan if isinstance(error, Unfinished) else Plan()))
+    module.exit_json(changed=bool(plan.steps), diff=diff_of(plan), **told(plan))

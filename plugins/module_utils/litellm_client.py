@@ -133,7 +133,8 @@ class LitellmClient:
         self.reads = 0
         self.writes = 0
         self.concurrency = max(1, min(concurrency, HIGHEST_CONCURRENCY))
-        self.server_time: float | None = None
+        # The gateway's clock when it last answered, and this host's at that moment.
+        self._clock: tuple[float, float] | None = None
         self._host = parts.hostname
         try:
             self._port = parts.port
@@ -159,7 +160,8 @@ class LitellmClient:
 
     def now(self) -> float:
         """Seconds since 1970 by the gateway's own clock, which is the one that ends keys; this host's before the first answer."""
-        return time.time() if self.server_time is None else self.server_time
+        clock = self._clock
+        return time.time() if clock is None else clock[0] + time.monotonic() - clock[1]
 
     def get(self, path: str, reader: Callable[[Mapping[str, Any]], Any] | None = None, **query: Any) -> Any:
         """Read; may be repeated while the gateway is not ready. A reader sees each JSON object and says what to keep of it."""
@@ -357,7 +359,7 @@ class LitellmClient:
 
     def _read_clock(self, header: str | None) -> None:
         try:
-            self.server_time = parsedate_to_datetime(header or "").timestamp()
+            self._clock = (parsedate_to_datetime(header or "").timestamp(), time.monotonic())
         except (TypeError, ValueError):
             pass
 

@@ -19,26 +19,32 @@ from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state
 from ansible_collections.private_llm.platform.plugins.module_utils.people import moment
 
 NAMES_IN_A_WARNING = 20
+# What a step sends and nobody is told: for the metadata what is set there is told, for a duration the end that it means.
+UNSHOWN = ("metadata", "key", "duration", state.UNTIL)
+# What a place in a team calls its limits when they are written.
+MEMBER_NAMES = {"max_budget": "max_budget_in_team"}
 
 
 class Stage(IntEnum):
     """When a step has its turn; steps of one stage do not depend on each other."""
 
-    # Access is taken away before any is given.
+    # Access is taken away before any is given, and also when something stands in the way of the rest.
     TAKE_AWAY = 0
-    BUDGETS = 1
-    TEAMS = 2
-    USERS = 3
-    JOIN = 4
-    CHANGE_KEYS = 5
+    # An alias or an address becomes free for its next holder.
+    MAKE_WAY = 1
+    BUDGETS = 2
+    TEAMS = 3
+    USERS = 4
+    JOIN = 5
+    CHANGE_KEYS = 6
     # The gateway holds a key's old limits against its new team's, even when both change in one call.
-    MOVE_KEYS = 6
-    MAKE_KEYS = 7
+    MOVE_KEYS = 7
+    MAKE_KEYS = 8
     # The old key ends after the new one works.
-    RETIRE_KEYS = 8
+    RETIRE_KEYS = 9
     # Taking somebody out of a team deletes the person's keys of that team, so keys have moved on before.
-    LEAVE = 9
-    REMOVE = 10
+    LEAVE = 10
+    REMOVE = 11
 
 
 @dataclass
@@ -54,6 +60,8 @@ class Step:
     sentence: str
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
+    #: the part of a change that takes something away
+    lowering: Step | None = None
 
     @property
     def subject(self) -> str:
@@ -70,6 +78,10 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     unknown: list[dict[str, Any]] = field(default_factory=list)
 
+    def revocations(self) -> list[Step]:
+        """What must not wait for anything: whoever loses access, and every limit that becomes tighter."""
+        return [step for step in self.steps if step.stage is Stage.TAKE_AWAY] + [step.lowering for step in self.steps if step.lowering]
+
 
 def make_plan(wanted: Wanted, found: Found) -> Plan:
     """The way from what was found to what is wanted."""
@@ -77,7 +89,7 @@ def make_plan(wanted: Wanted, found: Found) -> Plan:
 
 
 def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:
-    hidden = ("key", "metadata", "user_id", "team_id", "budget_id", "key_alias", "duration", "auto_create_key")
+    hidden = (*UNSHOWN, "user_id", "team_id", "budget_id", "key_alias", "auto_create_key", "password_reset_required")
     return {name: value for name, value in fields.items() if name not in hidden and state.is_set(value)}
 
 
@@ -91,7 +103,7 @@ def _described(changes: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     parts = [
         "%s %s -> %s" % (name, _short(found.get(name)), _short(value))
         for name, value in sorted(changes.items())
-        if name not in ("metadata", "key", "duration", "blocked")
+        if name not in (*UNSHOWN, "blocked")
     ]
     if "blocked" in changes:
         parts.insert(0, "blocked" if changes["blocked"] else "unblocked")
@@ -100,7 +112,7 @@ def _described(changes: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 def _compared(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changing fields of one side; of the metadata what is set here."""
-    compared = {name: row.get(name) for name in changes if name not in ("metadata", "key", "duration")}
+    compared = {name: row.get(name) for name in changes if name not in UNSHOWN}
     if "metadata" in changes:
         metadata = state.metadata_of(row)
         compared["metadata"] = {name: metadata.get(name) for name in state.metadata_of(changes)}
@@ -118,8 +130,13 @@ class _Planner:
         self.wanted = wanted
         self.found = found
         self.plan = Plan()
+        self.is_list = wanted.manager == state.MANAGER
         self.now = datetime.fromtimestamp(found.now, timezone.utc)
         self.keys = {key.token: key for key in wanted.keys}
+        self.listed_keys_of: dict[str, list[Key]] = defaultdict(list)
+        for key in wanted.keys:
+            self.listed_keys_of[key.person].append(key)
+        self.listed_teams = {team.name: team for team in wanted.teams}
         self.keys_of: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in found.keys.values():
             self.keys_of[str(row.get("user_id"))].append(row)
@@ -129,13 +146,20 @@ class _Planner:
             self.places_of[membership.user].append(membership)
         self.deleted: set[str] = set()
         self.retiring: set[str] = set()
-        # Team and user of keys that were not made here: leaving the team would delete them.
-        self.foreign_places: dict[tuple[str, str], str] = {}
-        self.taken = {
-            str(row["user_email"]).casefold(): name for name, row in sorted(found.users.items(), reverse=True) if row.get("user_email")
-        }
+        # Person and short name of keys that the list would turn back to a generation that has ended.
+        self.turned_back: set[tuple[str, str]] = set()
+        self.generations_of: dict[str, dict[str, int]] = defaultdict(dict)
+        for key in wanted.keys:
+            if key.generation and key.generation > 1 and not key.retiring:
+                self.generations_of[key.person][key.name] = key.generation
+        self.holders: dict[str, list[str]] = defaultdict(list)
+        for name, row in sorted(found.users.items()):
+            if row.get("user_email"):
+                self.holders[str(row["user_email"]).casefold()].append(name)
 
     def run(self) -> Plan:
+        for key in self.wanted.keys:
+            self._generation(key)
         for budget in self.wanted.budgets:
             self._budget(budget)
         for team in self.wanted.teams:
@@ -152,7 +176,7 @@ class _Planner:
         if self.wanted.whole:
             self._unknown()
         for team in self.wanted.teams:
-            if team.state == "absent" and team.name in self.found.teams:
+            if team.state == "absent" and team.name in self.found.teams and not self._belongs_elsewhere("team", team.name, self.found.teams[team.name]):
                 self._remove_team(team.name)
         for budget in self.wanted.budgets:
             if budget.state == "absent" and budget.name in self.found.budgets:
@@ -176,10 +200,48 @@ class _Planner:
     ) -> None:
         self.plan.steps.append(Step(stage, path, fields, kind, name, owner, sentence, before, after))
 
-    def _change(self, stage: Stage, path: str, target: dict[str, Any], kind: str, name: str, owner: str, changes: dict[str, Any], row: Any) -> None:
-        subject = kind if kind == "user" else "%s %s" % (kind, name)
-        sentence = "%s: %s" % (subject, _described(changes, row))
-        self._add(stage, path, {**target, **changes}, kind, name, owner, sentence, _compared(row, changes), _compared(changes, changes))
+    def _change(
+        self,
+        stage: Stage,
+        path: str,
+        target: dict[str, Any],
+        kind: str,
+        name: str,
+        owner: str,
+        changes: dict[str, Any],
+        row: Any,
+        subject: str = "",
+        sentence: str = "",
+    ) -> None:
+        """A change of what is there; the part of it that takes something away can be made alone."""
+
+        def step_of(stage: Stage, changes: dict[str, Any], sentence: str) -> Step:
+            names = MEMBER_NAMES if path == "/team/member_update" else {}
+            sent = {names.get(change, change): value for change, value in changes.items() if change != "expires"}
+            told = sentence or "%s: %s" % (subject or (kind if kind == "user" else "%s %s" % (kind, name)), _described(changes, row))
+            return Step(stage, path, {**target, **sent}, kind, name, owner, told, _compared(row, changes), _compared(changes, changes))
+
+        step = step_of(stage, changes, sentence)
+        less = {change: value for change, value in changes.items() if state.lowers(change, row.get(change), value)}
+        if "expires" in less:
+            less[state.UNTIL] = changes[state.UNTIL]
+        if less and stage is not Stage.TAKE_AWAY:
+            step.lowering = step_of(Stage.TAKE_AWAY, less, "")
+        self.plan.steps.append(step)
+
+    def _is_elsewhere(self, row: Mapping[str, Any]) -> bool:
+        other = state.SINGLE_MANAGER if self.is_list else state.MANAGER
+        return not self.wanted.take_over and state.metadata_of(row).get(state.MANAGED_BY) == other
+
+    def _belongs_elsewhere(self, kind: str, name: str, row: Mapping[str, Any], owner: str = "") -> bool:
+        """Whether the other manager made an object, which then is a conflict: two who say the same thing would undo each other for ever."""
+        if not self._is_elsewhere(row):
+            return False
+        place = "managed by litellm_%s" % kind if self.is_list else "in the list of litellm_access"
+        self.plan.conflicts.append(
+            "%s%s %s: is %s; say it there alone, or take it over from there with take_over." % (owner and "%s: " % owner, kind, name, place)
+        )
+        return True
 
     # -- budgets and teams ------------------------------------------------
 
@@ -218,15 +280,23 @@ class _Planner:
         row = self.found.teams.get(team.name)
         metadata = state.wanted_metadata(self.wanted.manager, team.fields, team.metadata)
         if row is None:
-            fields = {"team_id": team.name, **team.fields, "metadata": metadata}
+            fields = {"team_id": team.name, **team.fields, "metadata": metadata, **({"blocked": True} if team.state == "blocked" else {})}
             self._add(Stage.TEAMS, "/team/new", fields, "team", team.name, "", "team %s made" % team.name, after=_shown(team.fields))
             return
+        if self._belongs_elsewhere("team", team.name, row):
+            return
         changes = state.changes_of(row, team.fields, state.TEAM_FIELDS)
+        target = {"team_id": team.name}
+        if team.state == "blocked" and not row.get("blocked"):
+            # Alone and first, so that nothing holds it up.
+            self._change(Stage.TAKE_AWAY, "/team/update", target, "team", team.name, "", {"blocked": True}, row)
+        elif team.state == "present" and row.get("blocked"):
+            changes["blocked"] = False
         merged = state.merged_metadata(row, metadata)
         if merged is not None:
             changes["metadata"] = merged
         if changes:
-            self._change(Stage.TEAMS, "/team/update", {"team_id": team.name}, "team", team.name, "", changes, row)
+            self._change(Stage.TEAMS, "/team/update", target, "team", team.name, "", changes, row)
 
     def _remove_team(self, name: str, quietly: bool = False) -> None:
         left = [
@@ -251,6 +321,15 @@ class _Planner:
 
     def _user(self, user: User) -> None:
         row = self.found.users.get(user.name)
+        if row is not None and not self.is_list and self._belongs_elsewhere("user", user.name, row):
+            return
+        # Somebody whom the list keeps out loses what there is, whoever made it.
+        ended, is_due = self._login_ended(user, row)
+        elsewhere = row is not None and user.state != "absent" and self._belongs_elsewhere("user", user.name, row)
+        if row is not None and is_due and (elsewhere or user.state == "absent"):
+            self._end_login(user, row, ended, {**state.metadata_of(row), state.LOGIN_ENDED: ended})
+        if elsewhere:
+            return
         if user.state == "absent":
             # The row stays: what the person has spent remains readable.
             if row is not None:
@@ -274,11 +353,14 @@ class _Planner:
             self._block_with_user(user)
         places = {place.team: ",".join(sorted(place.fields)) for place in self.places_of[user.name]}
         kept = self._places(user, row, places)
-        metadata = state.wanted_metadata(self.wanted.manager, user.fields, user.metadata, **{state.MANAGED_TEAMS: kept})
+        marks = {state.MANAGED_TEAMS: kept, state.MANAGED_GENERATIONS: self._generations(user, row), state.LOGIN_ENDED: ended}
+        metadata = state.wanted_metadata(self.wanted.manager, user.fields, user.metadata, **marks)
         if row is None:
             # Without auto_create_key false the gateway would make a key that nobody knows of.
             fields = {"user_id": user.name, "auto_create_key": False, "metadata": metadata, **user.fields}
             self._add(Stage.USERS, "/user/new", fields, "user", user.name, user.name, "user made", after=_shown(user.fields))
+            if is_due:
+                self._end_login(user, row, ended, None)
             return
         changes = state.changes_of(row, user.fields, state.USER_FIELDS)
         # The gateway keeps an address in small letters.
@@ -288,12 +370,56 @@ class _Planner:
             changes["models"] = [state.ALL_MODELS]
             if row.get("models") == [state.ALL_MODELS]:
                 del changes["models"]
-        merged = state.merged_metadata(row, metadata)
+        merged = state.merged_metadata(row, metadata, never=[state.LOGIN_ENDED])
+        if is_due:
+            self._end_login(user, row, ended, merged or state.metadata_of(row))
+            merged = None
         if merged is not None:
             changes["metadata"] = merged
         if changes:
+            again = "login to the web page allowed again" if set(changes) == {"metadata"} and state.LOGIN_ENDED in state.metadata_of(row) else ""
             # /user/update makes a user of an unknown name; here the name was found, so it cannot.
-            self._change(Stage.USERS, "/user/update", {"user_id": user.name}, "user", user.name, user.name, changes, row)
+            self._change(Stage.USERS, "/user/update", {"user_id": user.name}, "user", user.name, user.name, changes, row, sentence=again)
+
+    def _login_ended(self, user: User, row: Mapping[str, Any] | None) -> tuple[str | None, bool]:
+        """When the login of somebody who is out was ended, or is now, and whether that is still to be done."""
+        if user.state == "present" or (user.state == "absent" and (row is None or user.purge)):
+            return None, False
+        recorded = state.metadata_of(row or {}).get(state.LOGIN_ENDED)
+        # Whoever has chosen a password since, from an invitation, is in again; older gateways do not tell.
+        still = recorded and row is not None and row.get("password_reset_required") is not False
+        return (str(recorded), False) if still else (state.written(self.now), True)
+
+    def _end_login(self, user: User, row: Mapping[str, Any] | None, ended: str | None, metadata: dict[str, Any] | None) -> None:
+        """Ends the web page's sessions of somebody who is out, and the password.
+
+        The gateway hides its sessions from every list and ends them when a password is written, so one is written that nobody knows.
+        """
+        fields: dict[str, Any] = {"user_id": user.name, "password": state.UNKNOWN_PASSWORD, **({"metadata": metadata} if metadata else {})}
+        # A user who is still to be made comes first; nothing holds up the others.
+        stage = Stage.JOIN if row is None else Stage.TAKE_AWAY
+        before, after = {"login_ended": state.metadata_of(row or {}).get(state.LOGIN_ENDED)}, {"login_ended": ended}
+        self._add(stage, "/user/update", fields, "user", user.name, user.name, "login to the web page ended", before, after)
+
+    def _generation(self, key: Key) -> None:
+        """A generation that was followed by another has ended, and may have ended because somebody else knew it."""
+        highest = self._recorded_generations(key.person).get(key.name, 1)
+        if key.generation is None or key.retiring or key.state == "absent" or key.generation >= highest:
+            return
+        self.turned_back.add((key.person, key.name))
+        self.plan.conflicts.append(
+            "%s: key %s is generation %d, but there has been a generation %d, so a key that was replaced would work again; give generation %d, or %d"
+            " for a new key." % (key.person, key.alias, key.generation, highest, highest, highest + 1)
+        )
+
+    def _recorded_generations(self, user: str) -> dict[str, int]:
+        recorded = state.metadata_of(self.found.users.get(user, {})).get(state.MANAGED_GENERATIONS)
+        return {str(name): number for name, number in recorded.items() if isinstance(number, int)} if isinstance(recorded, dict) else {}
+
+    def _generations(self, user: User, row: Mapping[str, Any] | None) -> dict[str, int]:
+        recorded = self._recorded_generations(user.name) if row is not None else {}
+        listed = self.generations_of.get(user.name, {})
+        return {name: max(recorded.get(name, 1), listed.get(name, 1)) for name in sorted({*recorded, *listed})}
 
     def _block_with_user(self, user: User) -> None:
         for row in self.keys_of[user.name]:
@@ -304,22 +430,36 @@ class _Planner:
                 pass
             else:
                 continue
-            changes = {"blocked": user.state == "blocked", "metadata": metadata}
-            stage = Stage.TAKE_AWAY if changes["blocked"] else Stage.CHANGE_KEYS
-            label = state.key_label(row)
-            before, after = _compared(row, {"blocked": None}), _compared(changes, {"blocked": None})
-            sentence = "key %s: %s" % (label, _described({"blocked": changes["blocked"]}, row))
-            self._add(stage, "/key/update", {"key": row["token"], **changes}, "key", label, user.name, sentence, before, after)
+            block = {"blocked": user.state == "blocked"}
+            stage = Stage.TAKE_AWAY if block["blocked"] else Stage.CHANGE_KEYS
+            target = {"key": row["token"], "metadata": metadata}
+            self._change(stage, "/key/update", target, "key", state.key_label(row), user.name, block, row)
 
     def _email_conflict(self, user: User) -> None:
         email = str(user.fields.get("user_email") or "").casefold()
-        holder = self.taken.get(email) if email else None
-        if holder is None or holder == user.name:
-            return
-        other = self.users.get(holder)
-        if other is not None and str(other.fields.get("user_email") or "").casefold() not in ("", email):
-            return  # That person's address changes in the same run.
-        self.plan.conflicts.append("%s: the gateway already knows the e-mail address under the name %s." % (user.name, holder))
+        for holder in self.holders.get(email, []) if email else []:
+            other = self.users.get(holder)
+            if holder == user.name:
+                continue
+            if self._is_gone(holder):
+                # Somebody goes on under another name, and the gateway gives an address to one user alone.
+                fields = {"user_id": holder, "user_email": ""}
+                sentence = "e-mail address taken over from %s, who is gone" % holder
+                before, after = {"user": holder}, {"user": user.name}
+                self._add(Stage.MAKE_WAY, "/user/update", fields, "address", email, user.name, sentence, before, after)
+            elif other is None or other.state == "absent" or str(other.fields.get("user_email") or "").casefold() in ("", email):
+                self.plan.conflicts.append("%s: the gateway already knows the e-mail address under the name %s." % (user.name, holder))
+            # Otherwise that person's address changes in the same run.
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether a user is absent, or was made here, is in no list any more, and has no key that will work."""
+        user = self.users.get(name)
+        if user is not None:
+            return user.state == "absent"
+        if not self.is_list or not state.is_ours(self.found.users[name]):
+            return False
+        doomed = self.wanted.whole and self.wanted.purge
+        return all(doomed and state.is_ours(row) for row in self.keys_of[name] if str(row["token"]) not in self.deleted)
 
     def _places(self, user: User, row: Mapping[str, Any] | None, places: Mapping[str, str]) -> dict[str, str]:
         """Joins and leaves teams; gives what is to be noted, which still names teams that could not be left."""
@@ -337,11 +477,11 @@ class _Planner:
 
     def _join(self, membership: Membership, recorded: str) -> None:
         team = self.found.teams.get(membership.team)
-        if team is None and not any(wanted.name == membership.team for wanted in self.wanted.teams):
+        if team is None and membership.team not in self.listed_teams:
             self.plan.conflicts.append("%s: there is no team %s, neither in the list nor at the gateway." % (membership.user, membership.team))
             return
         target = {"team_id": membership.team}
-        limits = {"max_budget_in_team" if name == "max_budget" else name: value for name, value in membership.fields.items()}
+        limits = {MEMBER_NAMES.get(name, name): value for name, value in membership.fields.items()}
         if team is None or membership.user not in team["members_with_roles"]:
             fields = {**target, "member": {"role": "user", "user_id": membership.user}, **limits}
             sentence = "joined team %s" % membership.team
@@ -350,11 +490,9 @@ class _Planner:
         row = self.found.members.get((membership.team, membership.user), {})
         changes = state.changes_of(row, membership.fields, state.MEMBER_FIELDS, recorded=set(recorded.split(",")) - {""})
         if changes:
-            sent = {"max_budget_in_team" if name == "max_budget" else name: value for name, value in changes.items()}
-            sentence = "in team %s: %s" % (membership.team, _described(changes, row))
-            fields = {**target, "user_id": membership.user, **sent}
-            before, after = _compared(row, changes), _compared(changes, changes)
-            self._add(Stage.JOIN, "/team/member_update", fields, "team", membership.team, membership.user, sentence, before, after)
+            target["user_id"] = membership.user
+            subject = "in team %s" % membership.team
+            self._change(Stage.JOIN, "/team/member_update", target, "team", membership.team, membership.user, changes, row, subject)
 
     def _leave_all(self, user: User, row: Mapping[str, Any]) -> None:
         teams = {name for name, team in self.found.teams.items() if user.name in team["members_with_roles"]}
@@ -366,7 +504,7 @@ class _Planner:
         row = self.found.teams.get(team)
         if row is None or user not in row["members_with_roles"]:
             return True
-        if any(wanted.name == team and wanted.state == "absent" for wanted in self.wanted.teams):
+        if team in self.listed_teams and self.listed_teams[team].state == "absent":
             return True
         person = self.users.get(user)
         if person is None or person.state != "absent":
@@ -396,8 +534,14 @@ class _Planner:
 
     def _unlisted_keys(self, name: str) -> None:
         """Keys of a person that were made here and are no longer listed: an own value's predecessor may live on for a while."""
-        unlisted = [row for row in self.keys_of[name] if state.is_ours(row) and str(row["token"]) not in self.keys]
-        successors = {key.name: key for key in self.wanted.keys if key.person == name and key.grace and not key.retiring and key.state != "absent"}
+        unlisted = [
+            row
+            for row in self.keys_of[name]
+            if state.is_ours(row)
+            and str(row["token"]) not in self.keys
+            and (name, str(state.metadata_of(row).get(state.MANAGED_KEY))) not in self.turned_back
+        ]
+        successors = {key.name: key for key in self.listed_keys_of.get(name, ()) if key.grace and not key.retiring and key.state != "absent"}
         for row in sorted(unlisted, key=_latest_first):
             successor = successors.pop(str(state.metadata_of(row).get(state.MANAGED_KEY) or ""), None)
             user = self.users.get(name)
@@ -406,10 +550,12 @@ class _Planner:
             else:
                 self._retire(successor, row)
 
-    def _predecessors(self, key: Key) -> None:
-        """What has the alias of a key that stands alone: the key before it, which lives on for a while or goes."""
+    def _predecessors(self, key: Key) -> bool:
+        """What has the alias of a key that stands alone: the key before it, which lives on for a while or goes. Whether none is the list's."""
         aliases = (key.alias, key.alias + state.RETIRING_SUFFIX)
         rows = [row for token, row in self.found.keys.items() if token != key.token and row.get("key_alias") in aliases]
+        if any(self._belongs_elsewhere("key", state.key_label(row), row, key.person) for row in rows):
+            return False
         retire = key.grace and key.state == "present"
         for row in sorted(rows, key=_latest_first):
             if key.state == "absent":
@@ -421,11 +567,21 @@ class _Planner:
                 retire = False
             else:
                 self._delete_key(key.person, row)
+        return True
 
     def _key(self, key: Key) -> None:
         row = self.found.keys.get(key.token)
-        if key.owns_alias:
-            self._predecessors(key)
+        if (key.person, key.name) in self.turned_back and not key.retiring:
+            return
+        if key.owns_alias and not self._predecessors(key):
+            return
+        if row is not None and self._is_elsewhere(row) and (key.state == "present" or not self.is_list):
+            self._belongs_elsewhere("key", key.alias, row, key.person)
+            return
+        if row is not None and self._is_elsewhere(row) and key.state == "blocked":
+            if not row.get("blocked"):
+                self._change(Stage.TAKE_AWAY, "/key/update", {"key": key.token}, "key", state.key_label(row), key.person, {"blocked": True}, row)
+            return
         if key.state == "absent":
             if row is not None:
                 self._delete_key(key.person, row)
@@ -463,35 +619,36 @@ class _Planner:
             changes["blocked"] = False
         if changes:
             stage = Stage.CHANGE_KEYS
-            sent = {name: value for name, value in changes.items() if name != "expires"}
-            sentence = "key %s: %s" % (key.alias, _described(changes, row))
-            before, after = _compared(row, changes), _compared(changes, changes)
-            self._add(stage, "/key/update", {**target, **sent}, "key", key.alias, key.person, sentence, before, after)
+            self._change(stage, "/key/update", target, "key", key.alias, key.person, changes, row)
         if move:
             self._change(Stage.MOVE_KEYS, "/key/update", target, "key", key.alias, key.person, move, row)
 
     def _wanted_key(self, key: Key) -> tuple[dict[str, Any], dict[str, Any]]:
         set_fields = [*key.fields, *(["expires"] if key.expires or key.retiring else [])]
         recorded = [name for name in set_fields if name not in ("key_alias", "user_id")]
-        return key.fields, state.wanted_metadata(self.wanted.manager, recorded, key.metadata, **{state.MANAGED_KEY: key.name})
+        marks = {state.MANAGED_KEY: key.name, state.MANAGED_EXPIRES: state.written(key.expires) if key.expires else None}
+        return key.fields, state.wanted_metadata(self.wanted.manager, recorded, key.metadata, **marks)
 
     def _make_key(self, key: Key) -> None:
         fields, metadata = self._wanted_key(key)
         sent = {"key": key.value, "metadata": metadata, **fields}
         after = _shown(fields)
         if key.expires is not None:
-            sent["duration"] = "%ds" % round((key.expires - self.now).total_seconds())
+            sent[state.UNTIL] = key.expires
             after["expires"] = state.written(key.expires)
         self._add(Stage.MAKE_KEYS, "/key/generate", sent, "key", key.alias, key.person, "key %s made" % key.alias, after=after)
 
     def _expire(self, row: Mapping[str, Any], expires: datetime | None, changes: dict[str, Any]) -> None:
-        """The gateway takes a duration and keeps a moment: it is only sent when the moment differs."""
+        """The gateway takes a duration and keeps a moment: it is only sent when the list gives another moment, or somebody else did."""
         found = moment(row.get("expires"))
         if expires is None:
             if found is not None and "expires" in state.once_set(row):
                 changes.update(duration="-1", expires=None)
-        elif found is None or abs((found - expires).total_seconds()) > state.EXPIRY_TOLERANCE:
-            changes.update(duration="%ds" % max(0, round((expires - self.now).total_seconds())), expires=state.written(expires))
+            return
+        given = moment(state.metadata_of(row).get(state.MANAGED_EXPIRES))
+        moved = given is not None and state.written(given) != state.written(expires)
+        if found is None or moved or abs((found - expires).total_seconds()) > state.EXPIRY_TOLERANCE:
+            changes.update({state.UNTIL: expires, "expires": state.written(expires)})
 
     def _retire(self, key: Key, row: Mapping[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Brings an old key to its end. The end lies at the gateway from the moment of the rotation on, whoever runs what afterwards."""
@@ -506,13 +663,17 @@ class _Planner:
         # A key that ends keeps its limits and its team: the gateway would hold the old ones against a new team. It is never opened again.
         changes: dict[str, Any] = {"blocked": True} if key.state == "blocked" and not row.get("blocked") else {}
         self._expire(row, end, changes)
-        fields = state.once_set(row) | {"expires", "metadata.%s" % state.RETIRED_AT, "metadata.%s" % state.MANAGED_KEY}
-        marks = {state.MANAGED_BY: self.wanted.manager, state.MANAGED_KEY: key.name, state.RETIRED_AT: state.written(since)}
+        marks = {
+            state.MANAGED_BY: self.wanted.manager,
+            state.MANAGED_KEY: key.name,
+            state.MANAGED_EXPIRES: state.written(end),
+            state.RETIRED_AT: state.written(since),
+        }
+        noted = {"metadata.%s" % name for name in marks if name != state.MANAGED_BY}
         if metadata is None:
-            wanted = {**state.metadata_of(row), **marks, state.MANAGED_FIELDS: ",".join(sorted(fields))}
+            wanted = {**state.metadata_of(row), **marks, state.MANAGED_FIELDS: ",".join(sorted(state.once_set(row) | {"expires"} | noted))}
         else:
-            own = sorted({*metadata[state.MANAGED_FIELDS].split(","), "metadata.%s" % state.RETIRED_AT})
-            wanted = {**metadata, **marks, state.MANAGED_FIELDS: ",".join(own)}
+            wanted = {**metadata, **marks, state.MANAGED_FIELDS: ",".join(sorted({*metadata[state.MANAGED_FIELDS].split(",")} | noted))}
         merged = state.merged_metadata(row, wanted)
         if merged is not None:
             changes["metadata"] = merged
@@ -522,13 +683,11 @@ class _Planner:
         if not changes:
             return
         label = state.key_label(row)
-        early = changes.get("blocked") or "key_alias" in changes
-        sentence = "key %s: %s" % (label, _described(changes, row))
-        if "duration" in changes:
-            sentence = "key %s ends on %s" % (label, state.written(end))
-        before, after = _compared(row, changes), _compared(changes, changes)
-        target = {"key": row["token"], **{name: value for name, value in changes.items() if name != "expires"}}
-        self._add(Stage.TAKE_AWAY if early else Stage.RETIRE_KEYS, "/key/update", target, "key", label, key.person, sentence, before, after)
+        stage = Stage.TAKE_AWAY if changes.get("blocked") else Stage.MAKE_WAY if "key_alias" in changes else Stage.RETIRE_KEYS
+        sentence = "key %s ends on %s" % (label, state.written(end)) if state.UNTIL in changes else ""
+        self._change(stage, "/key/update", {"key": row["token"]}, "key", label, key.person, changes, row, sentence=sentence)
+        # An end that waits for the successor is no limit that may come before it.
+        self.plan.steps[-1].lowering = None
 
     def _foreign_keys(self, name: str) -> None:
         user = self.users[name]
@@ -537,10 +696,8 @@ class _Planner:
                 continue
             if user.state == "blocked" and not row.get("blocked"):
                 label = state.key_label(row)
-                changes = {"blocked": True}
-                before, after = _compared(row, changes), _compared(changes, changes)
-                sentence = "key %s%s: blocked" % (label, self._origin(row))
-                self._add(Stage.TAKE_AWAY, "/key/update", {"key": row["token"], **changes}, "key", label, name, sentence, before, after)
+                subject = "key %s%s" % (label, self._origin(row))
+                self._change(Stage.TAKE_AWAY, "/key/update", {"key": row["token"]}, "key", label, name, {"blocked": True}, row, subject)
             elif self.wanted.whole:
                 self._report("key", state.key_label(row), name, False)
 
@@ -555,14 +712,7 @@ class _Planner:
     def _unknown(self) -> None:
         listed = {team.name for team in self.wanted.teams}
         left: set[str] = set()
-        for name in sorted(set(self.found.users) - set(self.users) - {state.GATEWAY_USER}):
-            row = self.found.users[name]
-            ours = state.is_ours(row)
-            self._report("user", name, name, ours)
-            if ours and self.wanted.purge:
-                # The row stays, for the spend history; what it could do goes.
-                for team in sorted(state.managed_teams(row)):
-                    self._leave(team, name)
+        # Keys first: whose keys go can leave the teams that the keys were in.
         for owner in sorted(set(self.keys_of) - set(self.users)):
             for row in self.keys_of[owner]:
                 token, ours = str(row["token"]), state.is_ours(row)
@@ -574,6 +724,14 @@ class _Planner:
                 self._report("key", state.key_label(row), owner, ours)
                 if ours and not row.get("blocked"):
                     left.add(owner)
+        for name in sorted(set(self.found.users) - set(self.users) - {state.GATEWAY_USER}):
+            row = self.found.users[name]
+            ours = state.is_ours(row)
+            self._report("user", name, name, ours)
+            if ours and self.wanted.purge:
+                # The row stays, for the spend history; what it could do goes.
+                for team in sorted(state.managed_teams(row)):
+                    self._leave(team, name)
         for name in sorted(set(self.found.teams) - listed):
             ours = state.is_ours(self.found.teams[name])
             if ours and self.wanted.purge:
@@ -605,9 +763,10 @@ class _Planner:
                 continue
             if step.path == "/key/generate" and token == key_hash(step.fields["key"]):
                 continue
+            origin = "is managed by litellm_key" if self.is_list and self._is_elsewhere(holder) else "was not made here"
             self.plan.conflicts.append(
-                "%s: the alias %s belongs to another key of the gateway (of user %s) that was not made here; rename or delete that one."
-                % (step.owner or "key", alias, holder.get("user_id"))
+                "%s: the alias %s belongs to another key of the gateway (of user %s) that %s; rename or delete that one."
+                % (step.owner or "key", alias, holder.get("user_id"), origin)
             )
 
     def _missing_references(self) -> None:

@@ -34,6 +34,12 @@ RETIRED_AT = "retired_at"
 RETIRING_SUFFIX = "/retiring"
 # A key's: it was blocked because its user was.
 BLOCKED_WITH_USER = "blocked_with_user"
+# A key's: the end that the list gave it. The gateway's own one is off by however long a call took.
+MANAGED_EXPIRES = "managed_expires"
+# A user's: the highest generation that each key ever had; the row outlives the keys.
+MANAGED_GENERATIONS = "managed_generations"
+# A user's: when the login to the web page was ended.
+LOGIN_ENDED = "login_ended"
 # A row of the gateway's own that owns what the master key makes, and is a member of each team.
 GATEWAY_USER = "default_user_id"
 # What everybody has: otherwise a person's key could make further keys, without limits and outliving this one.
@@ -41,8 +47,14 @@ ALLOWED_ROUTES = ("llm_api_routes",)
 USER_ROLE = "internal_user_viewer"
 # The gateway drops an empty list of a user's models without a word; this name stands for all of them.
 ALL_MODELS = "all-proxy-models"
-# Seconds by which an expiry may differ: the gateway counts a duration from when it reads it.
+# Seconds by which the gateway's end of a key may differ from the one it was given: it counts a duration from when it gets to the call,
+# which on a busy gateway is as late as the longest time to wait for an answer. Another end in the list is noticed by MANAGED_EXPIRES.
 EXPIRY_TOLERANCE = 120
+# In a step's fields, what only the moment of the call can say: the moment until which a key lives, and a password that nobody knows.
+UNTIL = "until"
+UNKNOWN_PASSWORD = "a password that nobody knows"  # noqa: S105
+# What a role may do in the gateway's web page, the least first.
+ROLES = ("internal_user_viewer", "internal_user", "proxy_admin_viewer", "proxy_admin")
 
 BUDGET_FIELDS = ("max_budget", "soft_budget", "budget_duration", "rpm_limit", "tpm_limit", "max_parallel_requests")
 TEAM_FIELDS = ("team_alias", "models", "max_budget", "budget_duration", "rpm_limit", "tpm_limit")
@@ -113,6 +125,8 @@ class Key:
     unreadable: str = ""
     grace: int = 0
     retiring: bool = False
+    #: how often the key was rotated, counted from 1; None where nobody counts
+    generation: int | None = None
     # For a key alone: whatever has its alias is the key, or the one before it.
     owns_alias: bool = False
 
@@ -138,6 +152,8 @@ class Wanted:
     closed: set[str] = field(default_factory=set)
     whole: bool = False
     purge: bool = False
+    #: take objects over that belong to the other manager
+    take_over: bool = False
     manager: str = MANAGER
 
     def part(self, names: Iterable[str]) -> Wanted:
@@ -154,6 +170,7 @@ class Wanted:
             memberships,
             keys,
             self.closed & chosen,
+            take_over=self.take_over,
             manager=self.manager,
         )
 
@@ -174,7 +191,7 @@ class Found:
 _KEPT = {
     "budget": ("budget_id", *BUDGET_FIELDS),
     "team": ("team_id", *TEAM_FIELDS, "metadata", "members_with_roles", "blocked"),
-    "user": ("user_id", *USER_FIELDS, "metadata", "teams"),
+    "user": ("user_id", *USER_FIELDS, "metadata", "teams", "password_reset_required"),
     "key": ("token", *KEY_FIELDS, "metadata", "blocked", "expires", "created_at"),
     "member": ("team_id", "user_id", *MEMBER_FIELDS),
 }
@@ -253,10 +270,10 @@ def wanted_metadata(manager: str, set_fields: Iterable[str], own: Mapping[str, A
     return {**own, **given, MANAGED_BY: manager, MANAGED_FIELDS: ",".join(fields)}
 
 
-def merged_metadata(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The whole metadata to send, with what others wrote there kept; None when nothing differs."""
+def merged_metadata(found: Mapping[str, Any], wanted: Mapping[str, Any], never: Iterable[str] = ()) -> dict[str, Any] | None:
+    """The whole metadata to send, with what others wrote there kept and what is never to stay dropped; None when nothing differs."""
     metadata = metadata_of(found)
-    dropped = {entry[len("metadata.") :] for entry in once_set(found) if entry.startswith("metadata.")} - set(wanted)
+    dropped = ({entry[len("metadata.") :] for entry in once_set(found) if entry.startswith("metadata.")} | set(never)) - set(wanted)
     merged = {name: value for name, value in metadata.items() if name not in dropped}
     merged.update(wanted)
     if all(name in metadata and same(metadata[name], value) for name, value in wanted.items()) and not dropped & set(metadata):
@@ -280,6 +297,24 @@ def changes_of(
     return changes
 
 
+def lowers(name: str, found: Any, wanted: Any) -> bool:
+    """Whether a change takes something away: fewer requests, less money, fewer models, an earlier end, a lesser role."""
+    if name == "blocked":
+        return bool(wanted) and not found
+    if not is_set(wanted):
+        return False
+    if name == "expires":
+        end, asked = moment(found), moment(wanted)
+        return asked is not None and (end is None or asked < end)
+    if name == "user_role":
+        return found in ROLES and wanted in ROLES and ROLES.index(wanted) < ROLES.index(found)
+    if isinstance(wanted, (list, tuple)):
+        return not found or bool(set(found) - set(wanted))
+    if isinstance(wanted, (int, float)):
+        return not isinstance(found, (int, float)) or (wanted < found and not same(found, wanted))
+    return False
+
+
 def written(when: datetime) -> str:
     """A moment as it is shown and recorded."""
     return when.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -298,10 +333,14 @@ def _limits(source: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def wanted_of(
-    users: Iterable[Mapping[str, Any]], teams: Iterable[Mapping[str, Any]] = (), budgets: Iterable[Mapping[str, Any]] = (), purge: bool = False
+    users: Iterable[Mapping[str, Any]],
+    teams: Iterable[Mapping[str, Any]] = (),
+    budgets: Iterable[Mapping[str, Any]] = (),
+    purge: bool = False,
+    take_over: bool = False,
 ) -> Wanted:
     """The whole wanted state out of the lists of M(private_llm.platform.litellm_access)."""
-    wanted = Wanted(whole=True, purge=purge)
+    wanted = Wanted(whole=True, purge=purge, take_over=take_over)
     wanted.budgets = [budget_of(budget) for budget in budgets]
     wanted.teams = [team_of(team) for team in teams]
     for person in users:
@@ -365,6 +404,7 @@ def key_of(key: Mapping[str, Any], person: str, person_state: str = "present") -
         unreadable=str(key["expires"]) if key.get("expires") and moment(key["expires"]) is None else "",
         grace=int(key.get("grace_seconds") or 0),
         retiring=bool(key.get("retiring")),
+        generation=key.get("generation"),
     )
 
 
@@ -388,7 +428,9 @@ def problems_of(wanted: Wanted) -> list[str]:
         people.add(user.name)
         if user.name == GATEWAY_USER:
             problems.append("%s: is the gateway's own administrator." % user.name)
-        once("e-mail address", str(user.fields.get("user_email") or "").casefold(), user.name)
+        if user.state != "absent":
+            # Somebody who goes on under another name has the address that the absent name had.
+            once("e-mail address", str(user.fields.get("user_email") or "").casefold(), user.name)
     limits = [(entry.name, entry.fields) for entry in wanted.budgets] + [(entry.name, entry.fields) for entry in wanted.teams]
     for name, fields in [*limits, *((user.name, user.fields) for user in wanted.users)]:
         if fields.get("budget_duration") and fields.get("max_budget") is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import PAGE_SIZE, LitellmClient, LitellmError
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import key_label
 
 # The gateway refuses longer ones.
 LONGEST_PERIOD_DAYS = 400
@@ -205,8 +206,10 @@ def key_state(row: Mapping[str, Any], now: str) -> str:
     return "expired" if expires and expires <= now else "active"
 
 
-def describe_keys(rows: Iterable[Mapping[str, Any]], used: Mapping[str, Mapping[str, Any]] | None, now: str) -> list[dict[str, Any]]:
-    """A row for each key of the gateway, and for each one that is gone but was used in the period."""
+def describe_keys(
+    rows: Iterable[Mapping[str, Any]], used: Mapping[str, Mapping[str, Any]] | None, now: str, hashes: bool = False
+) -> list[dict[str, Any]]:
+    """A row for each key of the gateway, and for each one that is gone but was used in the period; on demand with the keys' hashes."""
     keys = []
     seen = set()
     for row in rows:
@@ -214,6 +217,7 @@ def describe_keys(rows: Iterable[Mapping[str, Any]], used: Mapping[str, Mapping[
         keys.append(
             {
                 "alias": row.get("key_alias"),
+                "label": key_label(row),
                 "hash": row["token"],
                 "user": row.get("user_id"),
                 "team": row.get("team_id"),
@@ -233,6 +237,7 @@ def describe_keys(rows: Iterable[Mapping[str, Any]], used: Mapping[str, Mapping[
             keys.append(
                 {
                     "alias": about.get("key_alias"),
+                    "label": "master key" if token == MASTER_KEY else key_label(about),
                     "hash": token if HASH_PATTERN.fullmatch(token) else None,
                     "user": about.get("user_id"),
                     "team": about.get("team_id"),
@@ -247,7 +252,8 @@ def describe_keys(rows: Iterable[Mapping[str, Any]], used: Mapping[str, Mapping[
                     "usage": _usage(used, token),
                 }
             )
-    return sorted(keys, key=lambda key: (key["user"] or "", key["alias"] or "", key["hash"] or ""))
+    keys.sort(key=lambda key: (key["user"] or "", key["alias"] or "", key["hash"] or ""))
+    return keys if hashes else [{name: value for name, value in key.items() if name != "hash"} for key in keys]
 
 
 def describe_users(

@@ -9,23 +9,23 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timezone
 from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils import hkdf
 
 STATES = ("present", "blocked", "absent")
-TEAM_STATES = ("present", "absent")
+TEAM_STATES = ("present", "blocked", "absent")
 BUDGET = {"max_budget": "number", "budget_duration": "duration"}
 RATES = {"rpm_limit": "whole number", "tpm_limit": "whole number"}
 PARALLEL = {"max_parallel_requests": "whole number"}
 # How much of their requests is recorded, from all to none of it.
 RECORDING = {"recording": "recording"}
 RECORDINGS = ("everything", "metadata", "nothing")
-# Per person and, under the same names, as defaults for everybody.
 # What lies in a person's hand-out beside the directories of further keys.
 HANDOUT_FILES = ("README.md", "curl.sh", "curlrc", "dotenv", "environment", "key")
+# Per person and, under the same names, as defaults for everybody.
 LIMITS: dict[str, str] = {**BUDGET, **RATES, **PARALLEL, "models": "list", "key_grace": "grace"}
 FIELDS: dict[str, str] = {
     "name": "text",
@@ -68,6 +68,7 @@ TEAM_FIELDS: dict[str, str] = {
     **RATES,
     **RECORDING,
 }
+BUDGET_STATES = ("present", "absent")
 BUDGET_FIELDS: dict[str, str] = {"name": "text", "state": "text", "soft_budget": "number", **BUDGET, **RATES, **PARALLEL}
 
 # What a key has of its person unless it says otherwise.
@@ -205,7 +206,10 @@ def _common_problems(
         problem = key_problem(usable[field]) if field in usable else None
         if problem:
             problems.append("%s %s." % (field, problem))
-    if "max_budget" in usable and entry.get("budget_duration") is None and not default_budget_duration:
+    no_period = entry.get("budget_duration") is None and ("budget_duration" in entry or not default_budget_duration)
+    if "max_budget" not in entry and "budget_duration" in entry and no_period and default_budget_duration:
+        problems.append("budget_duration is null, but the default max_budget needs it; give max_budget as null, too, for no budget.")
+    if "max_budget" in usable and no_period:
         problems.append("max_budget needs budget_duration, the period after which it starts anew, such as 30d.")
     if "budget_duration" in usable and "max_budget" in entry and entry["max_budget"] is None:
         problems.append("budget_duration means nothing without max_budget.")
@@ -334,7 +338,8 @@ def problems_of(
         values = [person.get("key"), *(key.get("value") for key in listed or [] if isinstance(key, Mapping))]
         email = person.get("email")
         for kind, value, seen in [
-            ("e-mail address", email.casefold() if isinstance(email, str) else None, emails),
+            # Somebody who goes on under another name has the address that the absent name had.
+            ("e-mail address", email.casefold() if isinstance(email, str) and person.get("state") != "absent" else None, emails),
             *(("key", value, keys) for value in values),
         ]:
             if isinstance(value, str) and value:
@@ -366,7 +371,7 @@ def budget_problems(budgets: Any) -> list[str]:
 
     def check(_who: str, budget: Mapping[str, Any]) -> list[str]:
         problems: list[str] = []
-        return problems + _common_problems(budget, _usable(budget, BUDGET_FIELDS, problems), TEAM_STATES)
+        return problems + _common_problems(budget, _usable(budget, BUDGET_FIELDS, problems), BUDGET_STATES)
 
     return _list_problems(budgets, "budget", check)
 
@@ -380,9 +385,16 @@ def default_problems(defaults: Mapping[str, Any], models: Iterable[str] | None =
     return ["The default for people who do not have their own: %s" % problem for problem in problems]
 
 
-def near_names(name: str, people: Iterable[Mapping[str, Any]]) -> str:
-    """The end of a sentence about a name that nobody in the list has."""
-    return did_you_mean(name, [str(person["name"]) for person in people], most=3)
+def only_of(people: Sequence[Mapping[str, Any]], names: Collection[str]) -> Sequence[Mapping[str, Any]]:
+    """The people with these names; everybody when no name is given."""
+    return [person for person in people if person["name"] in names] if names else people
+
+
+def unknown_name_problems(names: Iterable[str], people: Any) -> list[str]:
+    """Names asked for that nobody in the list has, a sentence each with the near ones."""
+    listed = [str(person.get("name") or "") for person in people or [] if isinstance(person, Mapping)] if isinstance(people, (list, tuple)) else []
+    known = set(listed)
+    return ["nobody in the list is called %s%s" % (name, did_you_mean(name, known, most=3)) for name in names if name not in known]
 
 
 def access_of(people: Iterable[Mapping[str, Any]], root_secret: str, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -449,7 +461,8 @@ def _keys_of_one(
     if expires is not None:
         common["expires"] = moment_text(expires)
     own = entry.get("value")
-    key = {"alias": _alias(name, key_name, generation), "value": own or _derived(root_secret, name, key_name, generation), **common}
+    value = own or _derived(root_secret, name, key_name, generation)
+    key = {"alias": _alias(name, key_name, generation), "value": value, "generation": generation, **common}
     if grace and (own or generation == 1):
         key["grace_seconds"] = grace
     keys = [key]

@@ -24,7 +24,7 @@ BUDGET = ("max_budget", "budget_duration", "budget_reset_at", "spend", "budget_l
 FIELDS: dict[str, tuple[str, ...]] = {
     "users": ("name", "full_name", "email", "role", "state", "teams", "keys", *BUDGET, "last_used"),
     "teams": ("id", "name", "state", "members", "keys", "models", *LIMITS, *BUDGET, "last_used"),
-    "keys": ("alias", "hash", "user", "team", "state", "models", *LIMITS, *BUDGET, "created", "expires", "last_used"),
+    "keys": ("alias", "label", "user", "team", "state", "models", *LIMITS, *BUDGET, "created", "expires", "last_used"),
 }
 KINDS = tuple(FIELDS)
 
@@ -92,7 +92,7 @@ WHO: dict[str, tuple[Column, ...]] = {
         Column("people", lambda row: number(len(row.get("members") or [])), True),
     ),
     "keys": (
-        Column("key", lambda row: text(row.get("alias") or (row.get("hash") or "")[:12] or "(master key)")),
+        Column("key", lambda row: text(row.get("label"))),
         STATE,
         Column("person", lambda row: text(row.get("user"))),
         Column("expires", lambda row: moment(row.get("expires"))[:10]),

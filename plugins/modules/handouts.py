@@ -20,7 +20,10 @@ description:
     directory, each other one in a directory of its name.
   - Directories have mode 0700, files 0600 (the script 0700), and each is replaced as a whole or not at all.
   - Nothing is written below a work tree of version control.
-  - When somebody is V(absent) or a key is gone, the files that were made here are removed, and no others. Directories of people who are not named are left.
+  - When somebody is V(absent) or a key is gone, the files that were made here are removed, and no others. Directories of people who are not named are
+    left unless O(purge) says otherwise.
+  - A file that was not made here is neither overwritten nor removed. Where one has the place of a file of the hand-out, nothing is written and the
+    error names it.
 attributes:
   action:
     description: Runs as an action plugin, on the controller.
@@ -58,6 +61,13 @@ options:
     type: list
     elements: dict
     required: true
+  purge:
+    description:
+      - Removes also what was made here for people who are not among O(people) any more.
+      - What people of another gateway (another O(public_url)) were handed stays, so several gateways may share a directory as long as no two
+        of their people share a name.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

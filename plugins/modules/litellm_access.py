@@ -19,9 +19,14 @@ description:
   - What changed in the admin interface is put back. Limits that were never set here, such as the gateway's own defaults, are left alone;
     a limit that was set here and is no longer given is removed.
   - Objects that were not made here are reported and left, except for the keys of people who are V(blocked) or V(absent).
+  - Where something stands in the way, such as an alias that somebody else has, nothing is given to anybody and the task fails with every
+    such thing named. What is to be taken away (keys of people who are V(blocked) or V(absent), keys that are no longer listed, limits
+    that become tighter) is taken away all the same.
   - A key made here can ask models and nothing else; it cannot make, change or list keys. Its user has the role C(internal_user_viewer).
   - After a change everything that changed is read again, so that a value that the gateway took without keeping it is an error and not a
-    surprise. What another run did at the same time is seen and not done twice; two runs on one host wait for each other.
+    surprise. What another run did at the same time is seen and not done twice; two runs of one account on one host wait for each other.
+    A change that somebody else makes meanwhile is put back with a warning, or is an error when it is made again and again.
+  - When the task fails, C(changed), RV(people) and RV(summary) tell what was done by then. Another run does the rest.
 extends_documentation_fragment:
   - private_llm.platform.litellm
 attributes:
@@ -55,6 +60,8 @@ options:
             Back at V(present), a key that was not made here stays blocked until somebody unblocks it at the gateway.
           - V(absent) deletes all keys of the person, whoever made them, and takes the person out of all teams. The user stays, so that
             what was spent remains readable.
+          - Who is V(blocked) or V(absent) also loses the sessions of the gateway's web page and the password for it. Who comes back and had
+            one needs a new invitation.
         type: str
         choices: [present, blocked, absent]
         default: present
@@ -118,6 +125,11 @@ options:
             type: str
             choices: [present, blocked, absent]
             default: present
+          generation:
+            description:
+              - How often the key was rotated, counted from 1. The highest one is kept with the user, also after the key is gone, and a lower
+                one is an error, for a key that was replaced would work again. Nothing is checked when not given.
+            type: int
           retiring:
             description:
               - The key is an old generation. It is not made; where it exists, it ends O(users[].keys[].grace_seconds) after it was first
@@ -131,7 +143,10 @@ options:
             type: int
             default: 0
           expires:
-            description: When the key ends, as C(2027-01-31) (the end of that day, UTC) or C(2027-01-31T12:00:00Z). Then it is deleted.
+            description:
+              - When the key ends, as C(2027-01-31) (the end of that day, UTC) or C(2027-01-31T12:00:00Z). Then it is deleted.
+              - The gateway takes a time to live and counts it from when it gets to the call, so its end is off by about a second, on a busy
+                gateway by as long as a call takes. A difference of up to two minutes at the gateway is left; any other end in the list is set.
             type: str
           team:
             description: Team that the key's use counts for. The person must be in it.
@@ -183,9 +198,11 @@ options:
         type: str
         choices: [everything, metadata, nothing]
       state:
-        description: V(absent) removes the team. It is an error while keys that stay count for it, for the gateway would delete them.
+        description:
+          - V(blocked) keeps the team but refuses all its keys. A team that was blocked at the gateway works again with V(present).
+          - V(absent) removes the team. It is an error while keys that stay count for it, for the gateway would delete them.
         type: str
-        choices: [present, absent]
+        choices: [present, blocked, absent]
         default: present
       models:
         description: Models that keys of the team may use, whatever the keys say; all when empty.
@@ -254,6 +271,12 @@ options:
         removed by it, nor are users and budgets.
     type: bool
     default: false
+  take_over:
+    description:
+      - Takes over what the modules for one object made, such as M(private_llm.platform.litellm_key). Without it, such an object in the list
+        is an error, for each would undo what the other says.
+    type: bool
+    default: false
   concurrency:
     description: Calls to the gateway at the same time, at most 8.
     type: int
@@ -304,10 +327,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 people:
-  description: Each person for whom something was done, or in check mode would be done.
+  description: Each person for whom something was done, or in check mode would be done; on failure what was done by then.
   type: list
   elements: dict
-  returned: success
+  returned: always
   contains:
     name:
       description: Name of the person.
@@ -324,13 +347,13 @@ summary:
   description: The changes as lines to print; never a key.
   type: list
   elements: str
-  returned: success
+  returned: always
   sample: ["team research made", "ada: key ada-1: rpm_limit 30 -> 60", "19 people unchanged"]
 unknown:
   description: What the gateway has and no list names. It is left as it is.
   type: list
   elements: dict
-  returned: success
+  returned: always
   contains:
     kind:
       description: V(user), V(team) or V(key).
@@ -344,10 +367,20 @@ unknown:
     made_here:
       description: Whether this module made it.
       type: bool
+status:
+  description: The HTTP status with which the gateway refused a call; none when it gave no answer.
+  type: int
+  returned: failure
+  sample: 403
+error_type:
+  description: The gateway's own word for the refusal, where it has one.
+  type: str
+  returned: failure
+  sample: auth_error
 calls:
   description: How many calls were made to the gateway.
   type: dict
-  returned: success
+  returned: always
   sample: {"read": 3, "write": 0}
 """
 
@@ -355,26 +388,28 @@ from typing import Any
 
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_access import (
     AccessModule,
+    Unfinished,
     alone,
     changes_of,
     diff_of,
+    failed_with,
     module_client,
     reconcile,
 )
-from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmError, argument_spec
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmClient, LitellmError, argument_spec
+from ansible_collections.private_llm.platform.plugins.module_utils.litellm_options import (
+    BUDGET,
+    METADATA,
+    MODELS,
+    PARALLEL,
+    RATES,
+    TAKE_OVER,
+    named,
+    state_of,
+)
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_plan import Plan
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Wanted, problems_of, wanted_of
 from ansible_collections.private_llm.platform.plugins.module_utils.people import did_you_mean
-
-BUDGET: dict[str, Any] = {"max_budget": {"type": "float"}, "budget_duration": {"type": "str"}}
-RATES: dict[str, Any] = {"rpm_limit": {"type": "int"}, "tpm_limit": {"type": "int"}}
-PARALLEL: dict[str, Any] = {"max_parallel_requests": {"type": "int"}}
-MODELS: dict[str, Any] = {"models": {"type": "list", "elements": "str", "default": []}}
-METADATA: dict[str, Any] = {"metadata": {"type": "dict", "default": {}}}
-
-
-def state_spec(*choices: str) -> dict[str, Any]:
-    return {"state": {"type": "str", "choices": list(choices), "default": "present"}}
 
 
 def key_spec() -> dict[str, Any]:
@@ -382,7 +417,8 @@ def key_spec() -> dict[str, Any]:
         "alias": {"type": "str", "required": True},
         "name": {"type": "str", "default": "default"},
         "value": {"type": "str", "required": True, "no_log": True},
-        **state_spec("present", "blocked", "absent"),
+        **state_of("present", "blocked", "absent"),
+        "generation": {"type": "int"},
         "retiring": {"type": "bool", "default": False},
         "grace_seconds": {"type": "int", "default": 0},
         "expires": {"type": "str"},
@@ -398,10 +434,9 @@ def key_spec() -> dict[str, Any]:
 
 def user_spec() -> dict[str, Any]:
     return {
-        "name": {"type": "str", "required": True},
+        **named("present", "blocked", "absent"),
         "email": {"type": "str"},
         "full_name": {"type": "str"},
-        **state_spec("present", "blocked", "absent"),
         **BUDGET,
         **RATES,
         **METADATA,
@@ -412,30 +447,17 @@ def user_spec() -> dict[str, Any]:
 
 
 def spec() -> dict[str, Any]:
-    team = {
-        "name": {"type": "str", "required": True},
-        "title": {"type": "str"},
-        "recording": {"type": "str", "choices": ["everything", "metadata", "nothing"]},
-        **state_spec("present", "absent"),
-    }
-    budget = {"name": {"type": "str", "required": True}, **state_spec("present", "absent")}
+    recording = {"recording": {"type": "str", "choices": ["everything", "metadata", "nothing"]}}
+    team = {**named("present", "blocked", "absent"), "title": {"type": "str"}, **recording, **MODELS, **BUDGET, **RATES, **METADATA}
+    budget = {**named("present", "absent"), **BUDGET, "soft_budget": {"type": "float"}, **RATES, **PARALLEL}
     return {
         **argument_spec(),
         "users": {"type": "list", "elements": "dict", "required": True, "options": user_spec()},
-        "teams": {
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": {**team, **MODELS, **BUDGET, **RATES, **METADATA},
-        },
-        "budgets": {
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": {**budget, **BUDGET, "soft_budget": {"type": "float"}, **RATES, **PARALLEL},
-        },
+        "teams": {"type": "list", "elements": "dict", "default": [], "options": team},
+        "budgets": {"type": "list", "elements": "dict", "default": [], "options": budget},
         "only": {"type": "list", "elements": "str", "default": []},
         "purge": {"type": "bool", "default": False},
+        **TAKE_OVER,
         "concurrency": {"type": "int", "default": 4},
     }
 
@@ -447,11 +469,12 @@ def people_of(plan: Plan, wanted: Wanted) -> list[dict[str, Any]]:
     return listed + [{"name": name, "state": "unlisted", "changes": changes[name]} for name in sorted(set(changes) - names)]
 
 
-def summary_of(plan: Plan, wanted: Wanted) -> list[str]:
+def summary_of(plan: Plan, wanted: Wanted, whole: bool = True) -> list[str]:
+    """What was done, a line for each person; how many were left as they were only of a run that came to its end."""
     people = people_of(plan, wanted)
     lines = changes_of(plan).get("", []) + ["%s: %s" % (person["name"], "; ".join(person["changes"])) for person in people]
     unchanged = len(wanted.users) - sum(1 for person in people if person["state"] != "unlisted")
-    if unchanged:
+    if unchanged and whole:
         lines.append("%d %s unchanged" % (unchanged, "person" if unchanged == 1 else "people"))
     if plan.unknown:
         lines.append("%d users, teams or keys of the gateway are not in the list and were left" % len(plan.unknown))
@@ -460,7 +483,7 @@ def summary_of(plan: Plan, wanted: Wanted) -> list[str]:
 
 def wanted_from(parameters: dict[str, Any]) -> Wanted:
     """The wanted state, checked as a whole; raises LitellmError with every problem at once."""
-    wanted = wanted_of(parameters["users"], parameters["teams"], parameters["budgets"], parameters["purge"])
+    wanted = wanted_of(parameters["users"], parameters["teams"], parameters["budgets"], parameters["purge"], parameters["take_over"])
     names = [user.name for user in wanted.users]
     problems = problems_of(wanted)
     problems += ["only: nobody in the list is called %s%s" % (name, did_you_mean(name, names)) for name in parameters["only"] if name not in names]
@@ -472,6 +495,15 @@ def wanted_from(parameters: dict[str, Any]) -> Wanted:
 def main() -> None:
     module = AccessModule(argument_spec=spec(), supports_check_mode=True)
     parameters = module.params
+    wanted = Wanted()
+    client: LitellmClient | None = None
+
+    def told(plan: Plan, whole: bool) -> dict[str, Any]:
+        for warning in plan.warnings:
+            module.warn(warning)
+        calls = {"read": client.reads if client else 0, "write": client.writes if client else 0}
+        return {"people": people_of(plan, wanted), "summary": summary_of(plan, wanted, whole), "unknown": plan.unknown, "calls": calls}
+
     try:
         wanted = wanted_from(parameters)
         # All that matters of them is in the wanted state; twice they would fill the memory of a small host.
@@ -480,17 +512,8 @@ def main() -> None:
         with alone(parameters["api_url"], module.check_mode):
             plan = reconcile(client, wanted, module.check_mode, targeted=bool(parameters["only"]))
     except LitellmError as error:
-        module.fail_json(msg=str(error))
-    for warning in plan.warnings:
-        module.warn(warning)
-    module.exit_json(
-        changed=bool(plan.steps),
-        people=people_of(plan, wanted),
-        summary=summary_of(plan, wanted),
-        unknown=plan.unknown,
-        calls={"read": client.reads, "write": client.writes},
-        diff=diff_of(plan),
-    )
+        module.fail_json(**failed_with(error), **told(error.plan if isinstance(error, Unfinished) else Plan(), whole=False))
+    module.exit_json(changed=bool(plan.steps), diff=diff_of(plan), **told(plan, whole=True))
 
 
 if __name__ == "__main__":

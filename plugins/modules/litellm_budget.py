@@ -16,8 +16,10 @@ description:
   - A budget is a set of limits with a name, which any number of keys can have. Each key has the limits for itself.
   - A limit that is not given is removed, for the gateway keeps no note of what was set here.
 extends_documentation_fragment:
-  - private_llm.platform.litellm
   - private_llm.platform.litellm_single
+  - private_llm.platform.litellm_parallel
+  - private_llm.platform.litellm_limits
+  - private_llm.platform.litellm
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.
@@ -35,24 +37,9 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  max_budget:
-    description: What may be spent in a period, in the currency of the model prices.
-    type: float
-  budget_duration:
-    description: Period after which the budget starts anew, such as V(30d).
-    type: str
   soft_budget:
     description: Spending at which the gateway warns.
     type: float
-  rpm_limit:
-    description: Requests a minute.
-    type: int
-  tpm_limit:
-    description: Tokens a minute.
-    type: int
-  max_parallel_requests:
-    description: Requests at the same time.
-    type: int
 seealso:
   - module: private_llm.platform.litellm_access
   - module: private_llm.platform.litellm_key
@@ -76,10 +63,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, or in check mode would be done, in words.
+  description: What was done, or in check mode would be done, in words; on failure what was done by then.
   type: list
   elements: str
-  returned: success
+  returned: always
   sample: ["budget trainee: rpm_limit 20 -> 10"]
 status:
   description: The HTTP status with which the gateway refused a call; none when it gave no answer.
@@ -94,7 +81,7 @@ error_type:
 calls:
   description: How many calls were made to the gateway.
   type: dict
-  returned: success
+  returned: always
   sample: {"read": 4, "write": 1}
 name:
   description: Name of the budget.
@@ -105,19 +92,17 @@ name:
 
 from typing import Any
 
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_options as options
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_access import run_single
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Wanted
 
 OPTIONS: dict[str, Any] = {
-    "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "max_budget": {"type": "float"},
-    "budget_duration": {"type": "str"},
+    **options.named("present", "absent"),
+    **options.BUDGET,
     "soft_budget": {"type": "float"},
-    "rpm_limit": {"type": "int"},
-    "tpm_limit": {"type": "int"},
-    "max_parallel_requests": {"type": "int"},
+    **options.RATES,
+    **options.PARALLEL,
 }
 
 

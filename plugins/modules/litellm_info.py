@@ -15,7 +15,7 @@ author:
 description:
   - Reads who may use a gateway, within which limits, what is left of each budget, and, for a period, who used how much.
   - Needs one call for each hundred users and keys each, twice that with a period, and one or two for teams. Changes nothing.
-  - Never returns a key, nor any part of one; a key is told by its alias and by its hash, which the gateway does not accept as a key.
+  - Never returns a key, nor any part of one; a key is told by its alias, and by its hash only with O(key_hashes=true).
   - What was spent of a budget starts anew with each budget period; what was used in a period does not, and includes keys, users and teams that are gone.
 extends_documentation_fragment:
   - private_llm.platform.litellm
@@ -44,6 +44,13 @@ options:
   until:
     description: Last day of the period; today when not given. At most 400 days after O(since).
     type: str
+  key_hashes:
+    description:
+      - Whether to return the hash of each key, which is the key's name in the gateway's own metrics and logs.
+      - Nobody gets in with a hash, but the gateway's administrator can act on the key with it, and it tells the same key in two places apart
+        from others. So it is only returned on demand.
+    type: bool
+    default: false
 seealso:
   - plugin: private_llm.platform.litellm_report
     plugin_type: filter
@@ -170,7 +177,8 @@ teams:
   sample: [{"id": "research", "name": "Research", "members": ["ada"], "keys": 2, "max_budget": 100.0, "budget_left": 96.5}]
 keys:
   description:
-    - Keys with C(alias), C(hash), C(user), C(team), C(state), C(models), limits, budget, C(created), C(expires), C(last_used) and C(usage).
+    - Keys with C(alias), C(label) (the alias, or words for a key without one), C(user), C(team), C(state), C(models), limits, budget,
+      C(created), C(expires), C(last_used) and C(usage), and with O(key_hashes=true) C(hash).
     - A key that is gone but was used in the period has state V(deleted), the administrator's own V(master).
   type: list
   elements: dict
@@ -180,6 +188,16 @@ total:
   description: What everybody used together in the period; null without one.
   type: dict
   returned: when users are gathered
+status:
+  description: The HTTP status with which the gateway refused a call; none when it gave no answer.
+  type: int
+  returned: failure
+  sample: 403
+error_type:
+  description: The gateway's own word for the refusal, where it has one.
+  type: str
+  returned: failure
+  sample: auth_error
 calls:
   description: How many calls were made to the gateway.
   type: dict
@@ -201,12 +219,12 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-def gather(client: LitellmClient, what: list[str], period: litellm_usage.Period | None, moment: str) -> dict[str, Any]:
+def gather(client: LitellmClient, what: list[str], period: litellm_usage.Period | None, moment: str, hashes: bool) -> dict[str, Any]:
     """All that was asked for, in as few calls as it takes."""
     found: dict[str, Any] = {}
     # Users and teams are told when they last used a key, so keys are read for them too.
     used_keys = litellm_usage.usage_of_keys(client, period) if period and "keys" in what else None
-    keys = litellm_usage.describe_keys(client.keys(), used_keys, moment)
+    keys = litellm_usage.describe_keys(client.keys(), used_keys, moment, hashes)
     if "users" in what:
         used_users = litellm_usage.usage_of_users(client, period) if period else None
         found["users"] = litellm_usage.describe_users(client.users(), keys, used_users)
@@ -227,6 +245,7 @@ def main() -> None:
             "period": {"type": "str"},
             "since": {"type": "str"},
             "until": {"type": "str"},
+            "key_hashes": {"type": "bool", "default": False},
         },
         mutually_exclusive=[("period", "since"), ("period", "until")],
         supports_check_mode=True,
@@ -243,8 +262,10 @@ def main() -> None:
             ca_path=parameters["ca_path"],
         )
         as_of = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-        found = gather(client, parameters["gather"], period, as_of)
-    except (LitellmError, ValueError) as error:
+        found = gather(client, parameters["gather"], period, as_of, parameters["key_hashes"])
+    except LitellmError as error:
+        module.fail_json(msg=str(error), status=error.status, error_type=error.error_type)
+    except ValueError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=False,

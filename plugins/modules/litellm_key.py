@@ -17,8 +17,11 @@ description:
     hash.
   - To rotate a key, give another O(value) under the same O(alias), with O(grace) where both are to work for a while.
 extends_documentation_fragment:
-  - private_llm.platform.litellm
   - private_llm.platform.litellm_single
+  - private_llm.platform.litellm_marked
+  - private_llm.platform.litellm_parallel
+  - private_llm.platform.litellm_limits
+  - private_llm.platform.litellm
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.
@@ -68,25 +71,6 @@ options:
     type: list
     elements: str
     default: [llm_api_routes]
-  max_budget:
-    description: What may be spent in a period, in the currency of the model prices.
-    type: float
-  budget_duration:
-    description: Period after which the budget starts anew, such as V(30d).
-    type: str
-  rpm_limit:
-    description: Requests a minute.
-    type: int
-  tpm_limit:
-    description: Tokens a minute.
-    type: int
-  max_parallel_requests:
-    description: Requests at the same time.
-    type: int
-  metadata:
-    description: Further facts to keep with it. What others wrote there is kept.
-    type: dict
-    default: {}
 seealso:
   - module: private_llm.platform.litellm_access
   - module: private_llm.platform.litellm_user
@@ -113,10 +97,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, or in check mode would be done, in words.
+  description: What was done, or in check mode would be done, in words; on failure what was done by then.
   type: list
   elements: str
-  returned: success
+  returned: always
   sample: ["key nightly-build made"]
 status:
   description: The HTTP status with which the gateway refused a call; none when it gave no answer.
@@ -131,7 +115,7 @@ error_type:
 calls:
   description: How many calls were made to the gateway.
   type: dict
-  returned: success
+  returned: always
   sample: {"read": 4, "write": 1}
 alias:
   description: Alias of the key.
@@ -142,6 +126,7 @@ alias:
 
 from typing import Any
 
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_options as options
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_access import run_single
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_client import LitellmError
@@ -154,17 +139,16 @@ OPTIONS: dict[str, Any] = {
     "user": {"type": "str"},
     "team": {"type": "str"},
     "budget": {"type": "str"},
-    "state": {"type": "str", "choices": ["present", "blocked", "absent"], "default": "present"},
+    **options.state_of("present", "blocked", "absent"),
     "grace": {"type": "str"},
     "expires": {"type": "str"},
-    "models": {"type": "list", "elements": "str", "default": []},
+    **options.MODELS,
     "allowed_routes": {"type": "list", "elements": "str", "default": ["llm_api_routes"]},
-    "max_budget": {"type": "float"},
-    "budget_duration": {"type": "str"},
-    "rpm_limit": {"type": "int"},
-    "tpm_limit": {"type": "int"},
-    "max_parallel_requests": {"type": "int"},
-    "metadata": {"type": "dict", "default": {}},
+    **options.BUDGET,
+    **options.RATES,
+    **options.PARALLEL,
+    **options.METADATA,
+    **options.TAKE_OVER,
 }
 
 

@@ -16,8 +16,10 @@ description:
   - Makes, changes or removes a team and its limits. Who is in it is said by M(private_llm.platform.litellm_user) or
     M(private_llm.platform.litellm_access).
 extends_documentation_fragment:
-  - private_llm.platform.litellm
   - private_llm.platform.litellm_single
+  - private_llm.platform.litellm_marked
+  - private_llm.platform.litellm_limits
+  - private_llm.platform.litellm
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.
@@ -34,31 +36,17 @@ options:
     description: Name to show (the gateway's team alias); the name when not given.
     type: str
   state:
-    description: V(absent) removes the team. It is an error while it has keys, for the gateway would delete them.
+    description:
+      - V(blocked) keeps the team but refuses all its keys. A team that was blocked at the gateway works again with V(present).
+      - V(absent) removes the team. It is an error while it has keys, for the gateway would delete them.
     type: str
-    choices: [present, absent]
+    choices: [present, blocked, absent]
     default: present
   models:
     description: Models that keys of the team may use, whatever the keys say; all when empty.
     type: list
     elements: str
     default: []
-  max_budget:
-    description: What may be spent in a period, in the currency of the model prices.
-    type: float
-  budget_duration:
-    description: Period after which the budget starts anew, such as V(30d).
-    type: str
-  rpm_limit:
-    description: Requests a minute.
-    type: int
-  tpm_limit:
-    description: Tokens a minute.
-    type: int
-  metadata:
-    description: Further facts to keep with it. What others wrote there is kept.
-    type: dict
-    default: {}
 seealso:
   - module: private_llm.platform.litellm_access
   - module: private_llm.platform.litellm_user
@@ -77,10 +65,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, or in check mode would be done, in words.
+  description: What was done, or in check mode would be done, in words; on failure what was done by then.
   type: list
   elements: str
-  returned: success
+  returned: always
   sample: ["team research made"]
 status:
   description: The HTTP status with which the gateway refused a call; none when it gave no answer.
@@ -95,7 +83,7 @@ error_type:
 calls:
   description: How many calls were made to the gateway.
   type: dict
-  returned: success
+  returned: always
   sample: {"read": 4, "write": 1}
 name:
   description: Name of the team.
@@ -106,20 +94,19 @@ name:
 
 from typing import Any
 
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_options as options
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_access import run_single
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Wanted
 
 OPTIONS: dict[str, Any] = {
-    "name": {"type": "str", "required": True},
+    **options.named("present", "blocked", "absent"),
     "title": {"type": "str"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "models": {"type": "list", "elements": "str", "default": []},
-    "max_budget": {"type": "float"},
-    "budget_duration": {"type": "str"},
-    "rpm_limit": {"type": "int"},
-    "tpm_limit": {"type": "int"},
-    "metadata": {"type": "dict", "default": {}},
+    **options.MODELS,
+    **options.BUDGET,
+    **options.RATES,
+    **options.METADATA,
+    **options.TAKE_OVER,
 }
 
 

@@ -15,8 +15,10 @@ author:
 description:
   - Makes, changes, blocks or removes a user and the user's places in teams. Keys are made by M(private_llm.platform.litellm_key).
 extends_documentation_fragment:
-  - private_llm.platform.litellm
   - private_llm.platform.litellm_single
+  - private_llm.platform.litellm_marked
+  - private_llm.platform.litellm_limits
+  - private_llm.platform.litellm
 attributes:
   check_mode:
     description: Predicts exactly what a real run does.
@@ -46,6 +48,7 @@ options:
       - V(blocked) blocks all keys of the user, whoever made them. Back at V(present), the keys that this blocked work again.
       - V(absent) deletes all keys and takes the user out of all teams. The user itself stays, so that what was spent remains readable,
         unless O(purge=true).
+      - Both end the user's sessions of the web page and the password for it. Who comes back and had one needs a new invitation.
     type: str
     choices: [present, blocked, absent]
     default: present
@@ -70,22 +73,6 @@ options:
     type: list
     elements: str
     default: []
-  max_budget:
-    description: What may be spent in a period, in the currency of the model prices.
-    type: float
-  budget_duration:
-    description: Period after which the budget starts anew, such as V(30d).
-    type: str
-  rpm_limit:
-    description: Requests a minute.
-    type: int
-  tpm_limit:
-    description: Tokens a minute.
-    type: int
-  metadata:
-    description: Further facts to keep with it. What others wrote there is kept.
-    type: dict
-    default: {}
 seealso:
   - module: private_llm.platform.litellm_access
   - module: private_llm.platform.litellm_key
@@ -111,10 +98,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, or in check mode would be done, in words.
+  description: What was done, or in check mode would be done, in words; on failure what was done by then.
   type: list
   elements: str
-  returned: success
+  returned: always
   sample: ["user made", "joined team research"]
 status:
   description: The HTTP status with which the gateway refused a call; none when it gave no answer.
@@ -129,7 +116,7 @@ error_type:
 calls:
   description: How many calls were made to the gateway.
   type: dict
-  returned: success
+  returned: always
   sample: {"read": 4, "write": 1}
 name:
   description: Name of the user.
@@ -140,30 +127,29 @@ name:
 
 from typing import Any
 
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_options as options
 from ansible_collections.private_llm.platform.plugins.module_utils import litellm_state as state
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_access import run_single
 from ansible_collections.private_llm.platform.plugins.module_utils.litellm_state import Wanted
 
 OPTIONS: dict[str, Any] = {
-    "name": {"type": "str", "required": True},
+    **options.named("present", "blocked", "absent"),
     "email": {"type": "str"},
     "full_name": {"type": "str"},
     "role": {
         "type": "str",
-        "choices": ["internal_user_viewer", "internal_user", "proxy_admin_viewer", "proxy_admin"],
+        "choices": list(state.ROLES),
         "default": "internal_user_viewer",
     },
-    "state": {"type": "str", "choices": ["present", "blocked", "absent"], "default": "present"},
     "purge": {"type": "bool", "default": False},
     "teams": {"type": "list", "elements": "str"},
     "team_max_budget": {"type": "float"},
     "team_budget_duration": {"type": "str"},
-    "models": {"type": "list", "elements": "str", "default": []},
-    "max_budget": {"type": "float"},
-    "budget_duration": {"type": "str"},
-    "rpm_limit": {"type": "int"},
-    "tpm_limit": {"type": "int"},
-    "metadata": {"type": "dict", "default": {}},
+    **options.MODELS,
+    **options.BUDGET,
+    **options.RATES,
+    **options.METADATA,
+    **options.TAKE_OVER,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import shutil
 import stat
 import time
 
@@ -11,7 +12,7 @@ import pytest
 from access_runs import MASTER_KEY, PEOPLE, SCENARIO, SETTINGS, Outcome, Run, hand_outs, users_playbook
 
 # People whom a test adds; they leave again after it.
-NEWCOMERS = ("barbara", "radia")
+NEWCOMERS = ("barbara", "radia", "edith")
 TEAM = {"name": "research", "models": ["canned"]}
 CHAT = {"model": "canned", "messages": [{"role": "user", "content": "Hello?"}]}
 
@@ -41,6 +42,13 @@ def everybody_of_the_list_again():
     gone = [{"name": name, "state": "absent"} for name in NEWCOMERS]
     outcome = Run([*PEOPLE, *gone], teams=[{"name": TEAM["name"], "state": "absent"}])
     assert outcome.status == 0, outcome.output
+
+
+@pytest.fixture
+def with_edith(outside):
+    """The list with somebody whose key is rotated; the user goes in the end, for a generation never becomes lower again."""
+    yield lambda **fields: [*PEOPLE, {"name": "edith", **fields}]
+    assert outside.request(4000, "/user/delete", key=MASTER_KEY, body={"user_ids": ["edith"]}).status == 200
 
 
 def changed(name, **fields):
@@ -151,25 +159,30 @@ def test_somebody_who_is_blocked_is_refused_until_let_in_again(outside):
     assert ask(outside, key_of("ada")).status == 200
 
 
-def test_a_new_generation_ends_the_old_key(outside):
-    old = key_of("ada")
-    Run(changed("ada", key_generation=2))
-    assert key_of("ada") != old
-    assert ask(outside, key_of("ada")).status == 200
+def test_a_new_generation_ends_the_old_key_for_good(outside, with_edith):
+    Run(with_edith())
+    old = key_of("edith")
+    Run(with_edith(key_generation=2))
+    assert key_of("edith") != old
+    assert ask(outside, key_of("edith")).status == 200
     assert ask(outside, old).status == 401
+    outcome = Run(with_edith())
+    assert outcome.status != 0 and "there has been a generation 2, so a key that was replaced would work again" in outcome.sentences
+    assert [ask(outside, key).status for key in (key_of("edith"), old)] == [200, 401]
 
 
-def test_an_old_key_works_beside_the_new_one_for_its_grace_period_and_ends_by_itself(outside):
-    old = key_of("ada")
-    outcome = Run(changed("ada", key_generation=2), key_grace="20s")
+def test_an_old_key_works_beside_the_new_one_for_its_grace_period_and_ends_by_itself(outside, with_edith):
+    Run(with_edith())
+    old = key_of("edith")
+    outcome = Run(with_edith(key_generation=2), key_grace="20s")
     started = time.monotonic()
-    assert "key ada-1 ends on" in outcome.sentences
-    assert [ask(outside, key).status for key in (old, key_of("ada"))] == [200, 200]
+    assert "key edith-1 ends on" in outcome.sentences
+    assert [ask(outside, key).status for key in (old, key_of("edith"))] == [200, 200]
     # No run is needed for the end of it.
     time.sleep(max(0.0, 25 - (time.monotonic() - started)))
     assert kind_of(ask(outside, old)) == (401, "expired_key")
-    assert ask(outside, key_of("ada")).status == 200
-    assert "key ada-1 deleted, its grace period has ended" in Run(changed("ada", key_generation=2), key_grace="20s").sentences
+    assert ask(outside, key_of("edith")).status == 200
+    assert "key edith-1 deleted, its grace period has ended" in Run(with_edith(key_generation=2), key_grace="20s").sentences
 
 
 def test_a_key_ends_on_its_date(outside):
@@ -204,11 +217,30 @@ def test_what_a_person_may_spend_holds_for_the_keys_of_a_team_too(outside):
     assert ask(outside, key_of("barbara")).status == 200
 
 
-def test_a_key_of_a_team_may_use_the_teams_models_alone(outside):
+def test_trap_21_a_key_of_a_team_may_use_the_teams_models_alone(outside):
     Run([*PEOPLE, {"name": "barbara", "teams": ["research"]}], teams=[{**TEAM, "models": ["another-model"]}])
     assert kind_of(ask(outside, key_of("barbara"))) == (403, "team_model_access_denied")
     Run([*PEOPLE, {"name": "barbara", "teams": ["research"]}], teams=[TEAM])
     assert ask(outside, key_of("barbara")).status == 200
+
+
+def test_a_team_that_somebody_blocked_at_the_gateway_works_again_after_a_run(outside):
+    people = [*PEOPLE, {"name": "barbara", "teams": ["research"]}]
+    Run(people, teams=[TEAM])
+    assert outside.request(4000, "/team/block", key=MASTER_KEY, body={"team_id": TEAM["name"]}).status == 200
+    assert ask(outside, key_of("barbara")).status == 401
+    assert "team research: unblocked" in Run(people, teams=[TEAM]).sentences
+    assert ask(outside, key_of("barbara")).status == 200
+
+
+def test_somebody_who_leaves_is_out_although_something_stands_in_the_way_of_somebody_else(outside):
+    made = {"key": "sk-made-by-hand-0123456789", "key_alias": "barbara-1"}
+    key = key_of("ada")
+    assert outside.request(4000, "/key/generate", key=MASTER_KEY, body=made).status == 200
+    outcome = Run([*changed("ada", state="absent"), {"name": "barbara"}])
+    assert outside.request(4000, "/key/delete", key=MASTER_KEY, body={"key_aliases": ["barbara-1"]}).status == 200
+    assert outcome.status != 0 and "the alias barbara-1 belongs to another key" in outcome.sentences
+    assert kind_of(ask(outside, key)) == (401, "token_not_found_in_db")
 
 
 def test_the_users_playbook_adds_one_person_in_seconds_and_says_so(outside):
@@ -229,6 +261,16 @@ def test_the_users_playbook_does_not_know_a_name_and_says_which_are_near(outside
     outcome = users_playbook(PEOPLE, "--extra-vars", "only=grase")
     assert outcome.status != 0
     assert "nobody in the list is called grase; did you mean grace?" in outcome.sentences
+    assert keys_at_the_gateway(outside) == before
+
+
+def test_a_key_that_was_lost_is_handed_out_again_without_asking_the_gateway(outside):
+    before = keys_at_the_gateway(outside)
+    shutil.rmtree(hand_outs() / "ada")
+    nobody_there = "__platform_gateway_local_url=http://127.0.0.1:9"
+    outcome = users_playbook(PEOPLE, "--tags", "handouts", "--extra-vars", nobody_there)
+    assert outcome.status == 0, outcome.output
+    assert ask(outside, key_of("ada")).status == 200
     assert keys_at_the_gateway(outside) == before
 
 
@@ -273,11 +315,11 @@ def test_a_check_of_the_list_as_it_is_says_no_change():
     assert Run(PEOPLE, "--check", "--diff").changed == 0
 
 
-def test_no_output_shows_a_key_however_talkative():
-    outcome = Run(changed("ada", rpm_limit=7, key_generation=3), "--diff", "-vvvv")
+def test_no_output_shows_a_key_however_talkative(with_edith):
+    outcome = Run(with_edith(rpm_limit=7, key_generation=3), "--diff", "-vvvv")
     assert outcome.changed == 2
     keys = [path.read_text().strip() for path in hand_outs().glob("*/key")]
-    assert len(keys) == 3
+    assert len(keys) == 4
     assert [key for key in [*keys, MASTER_KEY, SETTINGS["root_secret"]] if key in outcome.output] == []
 
 

@@ -10,10 +10,15 @@ behaves as the real one does wherever a case has looked.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -96,9 +101,9 @@ class World:
 
     # -- the gateway, as its web page and other programs speak to it
 
-    def call(self, path, body=None, **query):
+    def call(self, path, body=None, key=None, **query):
         address = self.url + path + ("?" + urllib.parse.urlencode(query) if query else "")
-        headers = {"Authorization": "Bearer " + self.master_key, "Content-Type": "application/json"}
+        headers = {"Authorization": "Bearer " + (key or self.master_key), "Content-Type": "application/json"}
         request = urllib.request.Request(address, None if body is None else json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
@@ -124,7 +129,7 @@ class World:
         return sorted(str(row["key_alias"]).removeprefix(self.tag + "-") for row in answer["keys"])
 
     def user(self, word):
-        _status, answer = self.call("/user/list", user_ids=self.name(word), page_size=100)
+        _status, answer = self.call("/user/list", user_ids=",".join([self.name(word)] * 2), page_size=100)
         return answer["users"][0] if answer["users"] else None
 
     def team(self, word):
@@ -140,6 +145,26 @@ class World:
     def budget(self, word):
         answer = self.done("/budget/info", budgets=[self.name(word)])
         return answer[0] if answer else None
+
+    def choose_password(self, word):
+        """What somebody does who takes up an invitation."""
+        invitation = self.done("/invitation/new", user_id=self.name(word))
+        body = {"invitation_link": invitation["id"], "user_id": self.name(word), "password": "Chosen-password-0123456789"}
+        ticket = self.call("/onboarding/get_token", invite_link=invitation["id"])[1]
+        status, answer = self.call("/onboarding/claim_token", body, key=session_of(ticket))
+        assert status == 200, answer
+
+    def log_in(self, word):
+        """A session of the web page."""
+        user = self.user(word)
+        if user["password_reset_required"] is None:
+            self.choose_password(word)
+        status, answer = self.call("/v2/login", {"username": user["user_email"], "password": "Chosen-password-0123456789"})
+        assert status == 200, answer
+        return session_of(answer)
+
+    def works(self, session):
+        return self.call("/key/list", key=session)[0] == 200
 
     def clean(self):
         """Remove whatever the case made."""
@@ -160,6 +185,12 @@ class World:
             self.post("/team/delete", team_ids=[team])
         for budget in [row["budget_id"] for row in self.call("/budget/list")[1] if row["budget_id"].startswith(self.tag)]:
             self.post("/budget/delete", id=budget)
+
+
+def session_of(answer):
+    """What the web page asks with: it lies in the token that the page is given."""
+    payload = answer["token"].split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["key"]
 
 
 def error_type(answer):
@@ -288,6 +319,16 @@ def the_gateway_finds_an_address_by_any_part_of_it(world):
 
 def self_domain(world):
     return world.tag
+
+
+@case
+def trap_3_the_gateway_finds_one_name_by_any_part_of_it_and_several_as_they_are(world):
+    for word in ("ann", "ann.l"):
+        world.done("/user/new", user_id=world.name(word), auto_create_key=False)
+    asked = world.name("ann")
+    assert len(world.call("/user/list", user_ids=asked)[1]["users"]) == 2
+    assert [row["user_id"] for row in world.call("/user/list", user_ids="%s,%s" % (asked, asked))[1]["users"]] == [asked]
+    assert world.single(litellm_user, name=asked, rpm_limit=3)["calls"]["read"] <= 5
 
 
 @case
@@ -526,6 +567,7 @@ def who_leaves_loses_keys_and_teams_and_keeps_the_user(world):
     ada = world.name("ada")
     assert sorted(result["people"][0]["changes"]) == [
         "key %s-1 deleted" % ada, "key %s (not made here) deleted" % world.name("hand"), "left team %s" % world.name("t"),
+        "login to the web page ended",
     ]  # fmt: skip
     assert (world.aliases("ada"), world.members("t"), world.user("ada")["user_id"]) == ([], {}, ada)
     world.steady(person, **lists)
@@ -795,6 +837,280 @@ def two_runs_at_once_make_nothing_twice_and_lose_nothing(world):
         assert world.key(world.value(word))["user_id"] == world.name(word)
     for wanted_part in lists:
         assert reconcile(wanted_part).steps == []
+
+
+# -- what stands in the way, and what must not wait for it --------------------
+
+
+@case
+def the_gateway_refuses_a_budget_that_does_not_exist(world):
+    status, answer = world.post("/key/generate", key=world.value("x"), key_alias=world.name("x"), budget_id=world.name("b"))
+    assert (status, error_type(answer)) == (500, "internal_server_error")
+    world.done("/key/generate", key=world.value("x"), key_alias=world.name("x"))
+    status, answer = world.post("/key/update", key=world.value("x"), budget_id=world.name("b"))
+    assert (status, error_type(answer)) == (400, "invalid_request_error")
+
+
+@case
+def the_gateway_ignores_an_end_that_is_no_duration(world):
+    world.done("/key/generate", key=world.value("x"), key_alias=world.name("x"), expires="2030-01-01T00:00:00Z")
+    world.done("/key/update", key=world.value("x"), expires="2030-01-01T00:00:00Z")
+    assert world.key(world.value("x"))["expires"] is None
+
+
+@case
+def the_gateway_hides_sessions_and_ends_them_when_a_password_is_written(world):
+    world.done("/user/new", user_id=world.name("x"), user_email=world.name("x") + "@example.com", auto_create_key=False)
+    assert world.user("x")["password_reset_required"] is None
+    session = world.log_in("x")
+    assert world.user("x")["password_reset_required"] is False
+    assert world.works(session) and world.aliases("x") == []
+    world.done("/user/update", user_id=world.name("x"), password="Another-password-0123456789")
+    assert not world.works(session) and world.user("x")["password_reset_required"] is True
+    assert "password" not in world.user("x")
+
+
+@case
+def the_gateway_blocks_a_team_and_tells(world):
+    world.done("/team/new", team_id=world.name("t"), blocked=True)
+    assert world.team("t")["blocked"] is True
+    world.done("/team/update", team_id=world.name("t"), blocked=False)
+    assert world.team("t")["blocked"] is False
+
+
+@case
+def somebody_who_is_out_loses_the_sessions_of_the_web_page_and_the_password(world):
+    for word, out in (("ada", "absent"), ("grace", "blocked")):
+        person = world.person(word, email="%s@example.com" % world.name(word))
+        world.steady(person)
+        session = world.log_in(word)
+        assert "login to the web page ended" in world.steady({**person, "state": out})["people"][0]["changes"]
+        assert not world.works(session)
+        # Whoever takes up an old invitation is put out again.
+        world.choose_password(word)
+        session = world.log_in(word)
+        assert world.steady({**person, "state": out})["people"][0]["changes"] == ["login to the web page ended"]
+        assert not world.works(session)
+        assert "login to the web page allowed again" in world.steady(person)["people"][0]["changes"]
+
+
+@case
+def a_blocked_person_who_is_new_has_no_login_from_the_beginning(world):
+    world.steady(world.person(email=world.name("ada") + "@example.com", state="blocked"))
+    assert world.user("ada")["password_reset_required"] is True
+
+
+@case
+def a_conflict_stops_what_is_given_and_nothing_that_is_taken_away(world):
+    world.steady(world.person("ada"), world.person("eve"), world.person("grace", keys=[{"rpm_limit": 60, "models": []}]), world.person("linus"))
+    world.done("/key/generate", key=world.value("hand"), key_alias=world.name("new-1"))
+    lists = [
+        {**world.person("ada"), "state": "absent"}, {**world.person("eve"), "state": "blocked"},
+        world.person("grace", keys=[{"rpm_limit": 5, "tpm_limit": 3, "models": [MODEL]}], rpm_limit=9), world.person("linus", keys=[]),
+        world.person("new"), world.person("other"),
+    ]  # fmt: skip
+    predicted, result = (world.run(litellm_access, check=check, users=lists) for check in (True, False))
+    assert "the alias %s belongs to another key" % world.name("new-1") in result["msg"]
+    assert (result["failed"], result["changed"], told(result)) == (True, True, told(predicted))
+    assert (world.key(world.value("ada")), world.key(world.value("linus")), world.key(world.value("eve"))["blocked"]) == (None, None, True)
+    key = world.key(world.value("grace"))
+    assert (key["rpm_limit"], key["tpm_limit"], key["models"], world.user("grace")["rpm_limit"]) == (5, 3, [MODEL], 9)
+    assert (world.user("other"), world.user("new")) == (None, None)
+    again = world.run(litellm_access, users=lists)
+    assert (again["failed"], again["changed"], again["calls"]["write"]) == (True, False, 0)
+    world.done("/key/delete", keys=[world.value("hand")])
+    world.steady(*lists)
+
+
+@case
+def a_limit_that_becomes_wider_waits_for_the_end_of_a_conflict(world):
+    world.steady(world.person("ada", keys=[{"rpm_limit": 5, "models": [MODEL]}]))
+    world.done("/key/generate", key=world.value("hand"), key_alias=world.name("new-1"))
+    result = world.run(litellm_access, users=[world.person("ada", keys=[{"rpm_limit": 60}]), world.person("new")])
+    assert (result["failed"], result["changed"], world.key(world.value("ada"))["rpm_limit"]) == (True, False, 5)
+
+
+@case
+def a_rotation_with_a_grace_period_waits_for_the_end_of_a_conflict(world):
+    world.steady(generation(world, 1))
+    world.done("/key/generate", key=world.value("hand"), key_alias=world.name("new-1"))
+    assert world.run(litellm_access, users=[generation(world, 2), world.person("new")])["failed"]
+    assert (world.aliases("ada"), world.key(world.value("ada-1"))["expires"]) == (["ada-1"], None)
+
+
+@case
+def what_belongs_to_the_list_is_refused_to_the_module_for_one_object(world):
+    team = [{"name": world.name("t")}]
+    world.steady(world.person(teams=team, email=world.name("ada") + "@example.com"), teams=team)
+    for module, parameters in (
+        (litellm_key, {"alias": world.name("ada-1"), "value": world.value("other")}),
+        (litellm_key, {"alias": world.name("ada-1"), "state": "absent"}),
+        (litellm_key, {"alias": world.name("elsewhere"), "value": world.value("ada")}),
+        (litellm_user, {"name": world.name("ada"), "rpm_limit": 3}),
+        (litellm_user, {"name": world.name("ada"), "state": "absent"}),
+        (litellm_team, {"name": world.name("t"), "rpm_limit": 3}),
+        (litellm_team, {"name": world.name("t"), "state": "absent"}),
+    ):
+        result = world.run(module, **parameters)
+        assert "is in the list of litellm_access; say it there alone" in result["msg"]
+        assert (result["changed"], result["calls"]["write"]) == (False, 0)
+    assert world.aliases("ada") == ["ada-1"]
+    world.single(litellm_key, alias=world.name("ada-1"), value=world.value("ada"), user=world.name("ada"), rpm_limit=3, take_over=True)
+    assert world.key(world.value("ada"))["rpm_limit"] == 3
+
+
+@case
+def what_belongs_to_the_module_for_one_object_is_refused_to_the_list_until_it_takes_over(world):
+    world.single(litellm_team, name=world.name("t"))
+    world.single(litellm_user, name=world.name("ada"))
+    world.single(litellm_key, alias=world.name("ada-1"), value=world.value("ada"), user=world.name("ada"))
+    lists = {"users": [world.person(keys=[{"rpm_limit": 9}])], "teams": [{"name": world.name("t"), "rpm_limit": 9}]}
+    result = world.run(litellm_access, **lists)
+    for kind, name in (("team", "t"), ("user", "ada"), ("key", "ada-1")):
+        assert "%s %s: is managed by litellm_%s" % (kind, world.name(name), kind) in result["msg"]
+    assert (world.team("t")["rpm_limit"], world.key(world.value("ada"))["rpm_limit"]) == (None, None)
+    world.steady(*lists["users"], teams=lists["teams"], take_over=True)
+    assert (world.team("t")["rpm_limit"], world.key(world.value("ada"))["rpm_limit"]) == (9, 9)
+    world.steady(*lists["users"], teams=lists["teams"])
+
+
+@case
+def whom_the_list_keeps_out_loses_keys_that_stand_alone_too(world):
+    world.single(litellm_user, name=world.name("ada"), email=world.name("ada") + "@example.com")
+    world.single(litellm_key, alias=world.name("ada-1"), value=world.value("ada"), user=world.name("ada"))
+    session = world.log_in("ada")
+    assert "user %s: is managed by litellm_user" % world.name("ada") in world.run(litellm_access, users=[world.person(state="blocked")])["msg"]
+    assert (world.key(world.value("ada"))["blocked"], world.works(session)) == (True, False)
+    world.steady(world.person(state="absent"))
+    assert world.key(world.value("ada")) is None
+
+
+@case
+def a_lower_generation_is_refused_even_when_its_key_is_long_gone(world):
+    def person(number, state="present"):
+        key = {"alias": world.name("ada-%d" % number), "value": world.value("ada-%d" % number), "generation": number}
+        return {"name": world.name("ada"), "keys": [key], "state": state}
+
+    world.steady(person(1))
+    world.steady(person(3))
+    for _round in range(2):
+        result = world.run(litellm_access, users=[person(2)])
+        assert "is generation 2, but there has been a generation 3, so a key that was replaced would work again" in result["msg"]
+        assert "give generation 3, or 4 for a new key" in result["msg"]
+        assert result["calls"]["write"] == 0
+        assert world.aliases("ada") in (["ada-3"], [])
+        world.steady(person(3, "absent"))
+    world.steady(person(3))
+    assert world.aliases("ada") == ["ada-3"]
+    world.steady(person(4))
+
+
+@case
+def an_end_of_a_key_that_the_list_moves_by_a_second_is_moved(world):
+    for second in (10, 11):
+        expires = "2030-01-01T00:00:%dZ" % second
+        assert world.steady(world.person(keys=[{"expires": expires}]))["changed"]
+        assert abs((moment(world.key(world.value("ada"))["expires"]) - moment(expires)).total_seconds()) < 10
+    # A sooner end than the one it has.
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    world.steady(world.person(keys=[{"expires": soon.strftime("%Y-%m-%dT%H:%M:%SZ")}]))
+    assert abs(seconds_left(world.key(world.value("ada"))) - 3600) < 15
+
+
+@case
+def somebody_goes_on_under_another_name_with_the_same_address(world):
+    email = world.name("x") + "@example.com"
+    old, new = world.person("ada", email=email), world.person("ada.l", email=email)
+    world.steady(old)
+    result = world.steady({**old, "state": "absent"}, new)
+    taken = "e-mail address taken over from %s, who is gone" % world.name("ada")
+    assert taken in next(person for person in result["people"] if person["name"] == world.name("ada.l"))["changes"]
+    assert (world.user("ada")["user_email"], world.user("ada.l")["user_email"], world.aliases("ada.l")) == ("", email, ["ada.l-1"])
+
+
+@case
+def an_address_of_somebody_who_is_in_no_list_any_more_is_free_once_the_keys_are_gone(world):
+    email = world.name("x") + "@example.com"
+    world.steady(world.person("ada", email=email))
+    new = world.person("ada.l", email=email)
+    for only in ([], [new["name"]]):
+        assert "already knows the e-mail address under the name" in world.run(litellm_access, users=[new], only=only)["msg"]
+    world.steady(world.person("ada", state="absent"))
+    world.steady(new, only=[new["name"]])
+    assert (world.user("ada")["user_email"], world.user("ada.l")["user_email"]) == ("", email)
+
+
+@case
+def a_team_that_was_blocked_at_the_gateway_works_again_and_one_can_be_kept_blocked(world):
+    teams = [{"name": world.name("t")}]
+    world.steady(teams=teams)
+    world.done("/team/update", team_id=world.name("t"), blocked=True)
+    assert world.steady(teams=teams)["summary"][0] == "team %s: unblocked" % world.name("t")
+    assert world.team("t")["blocked"] is False
+    assert world.steady(teams=[{**teams[0], "state": "blocked"}])["summary"][0] == "team %s: blocked" % world.name("t")
+    assert world.team("t")["blocked"] is True
+    world.steady(teams=[{"name": world.name("u"), "state": "blocked"}])
+    assert world.team("u")["blocked"] is True
+    world.single(litellm_team, name=world.name("v"), state="blocked")
+    world.single(litellm_team, name=world.name("v"))
+    assert world.team("v")["blocked"] is False
+
+
+@case
+def a_purged_person_with_a_key_in_a_team_leaves_it_in_the_same_run_as_foretold(world):
+    teams = [{"name": world.name("t")}]
+    world.steady(world.person("ada", keys=[{"team": world.name("t")}], teams=teams), world.person("grace"), teams=teams)
+    result = world.steady(world.person("grace"), teams=teams, purge=True)
+    assert not [warning for warning in result["warnings"] if "stays in team" in warning]
+    gone = next(person for person in result["people"] if person["name"] == world.name("ada"))
+    assert gone["changes"] == ["key %s deleted, it is no longer in the list" % world.name("ada-1"), "left team %s" % world.name("t")]
+    assert (world.members("t"), world.aliases("ada")) == ({}, [])
+
+
+RUN_ON_A_HOST = """
+import json, sys
+from ansible.module_utils import basic
+from ansible_collections.private_llm.platform.plugins.module_utils import litellm_access as core
+from ansible_collections.private_llm.platform.plugins.modules import litellm_access
+core.LOCK_DIRECTORY = sys.argv[1]
+basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
+basic._ANSIBLE_PROFILE = "legacy"
+litellm_access.main()
+"""
+
+
+@case
+def two_hosts_at_once_make_nothing_twice_and_lose_nothing(world):
+    def start(directory, *words):
+        """A run as another host makes it, in a process of its own with locks of its own."""
+        team = [{"name": world.name("t"), "max_budget": 3, "budget_duration": "30d"}]
+        users = [world.person(word, teams=team, email="%s@example.com" % world.name(word), keys=[{"rpm_limit": 7}]) for word in words]
+        own = {"_ansible_check_mode": False, "_ansible_diff": False, "_ansible_no_log": False, "_ansible_remote_tmp": directory}
+        lists = {"users": users, "teams": [{"name": world.name("t"), "rpm_limit": 50}]}
+        arguments = {"api_url": world.url, "api_key": world.master_key, **lists, **own}
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN_ON_A_HOST, directory], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+        process.stdin.close()
+        return process
+
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        runs = [start(one, "ada", "grace", "x1", "x2"), start(other, "grace", "linus", "x2", "x3")]
+        results = []
+        for process in runs:
+            results.append(json.loads(process.stdout.read().strip().splitlines()[-1]))
+            process.wait()
+    assert [result.get("msg") for result in results] == [None, None]
+    everybody = ("ada", "grace", "linus", "x1", "x2", "x3")
+    assert sorted(world.members("t")) == sorted(everybody)
+    for word in everybody:
+        assert (world.aliases(word), world.key(world.value(word))["rpm_limit"]) == ([word + "-1"], 7)
+        assert world.user(word)["user_email"] == "%s@example.com" % world.name(word)
+    team = [{"name": world.name("t"), "max_budget": 3, "budget_duration": "30d"}]
+    people = [world.person(word, teams=team, email="%s@example.com" % world.name(word), keys=[{"rpm_limit": 7}]) for word in everybody]
+    assert not world.access(*people, teams=[{"name": world.name("t"), "rpm_limit": 50}])["changed"]
 
 
 # -- one object at a time -----------------------------------------------------

@@ -7,6 +7,7 @@ and refusals of the real program (measured on 1.109.1; tests/unit/cases keeps th
 
 from __future__ import annotations
 
+import base64
 import datetime
 import hashlib
 import http.server
@@ -16,6 +17,10 @@ import urllib.parse
 import uuid
 
 MASTER_KEY = "sk-fake-master-key-0123456789"
+# The team that stands for sessions of the web page.
+SESSIONS = "litellm-dashboard"
+SHORTEST_PASSWORD = 12
+OPEN_PATHS = ("/v2/login", "/onboarding/get_token", "/onboarding/claim_token")
 
 KEY_FIELDS = (
     "key_alias user_id team_id allowed_routes models max_budget budget_duration rpm_limit tpm_limit max_parallel_requests "
@@ -57,6 +62,8 @@ class FakeLitellm:
         self.budgets = {}
         # (team, user) -> name of the budget that holds the member's limits, or None
         self.memberships = {}
+        self.passwords = {}
+        self.invitations = {}
         self.missing_paths = ()
         # What an older version does not know, and takes without a word.
         self.dropped_fields = ()
@@ -97,6 +104,7 @@ class FakeLitellm:
     def add_user(self, user_id, **fields):
         row = dict.fromkeys(USER_FIELDS)
         row.update(user_id=user_id, models=[], metadata={}, user_role=None, spend=0.0, created_at="2026-11-23T07:54:00Z")
+        row["password_reset_required"] = None
         row.update(fields)
         self.users[user_id] = row
         return row
@@ -125,7 +133,7 @@ class FakeLitellm:
 
     def get_key_list(self, query):
         page, size = self._page(query, "size", 10)
-        rows = [row for row in self.keys.values() if row["team_id"] != "litellm-dashboard"]
+        rows = [row for row in self.keys.values() if row["team_id"] != SESSIONS]
         for parameter, field in (("key_alias", "key_alias"), ("user_id", "user_id"), ("team_id", "team_id"), ("key_hash", "token")):
             if parameter in query:
                 rows = [row for row in rows if row[field] == query[parameter]]
@@ -146,7 +154,9 @@ class FakeLitellm:
         page, size = self._page(query, "page_size", 25)
         rows = list(self.users.values())
         if "user_ids" in query:
-            rows = [row for row in rows if row["user_id"] in query["user_ids"].split(",")]
+            asked = query["user_ids"].split(",")
+            # One alone is any part of a name.
+            rows = [row for row in rows if row["user_id"] in asked or (len(asked) == 1 and asked[0].lower() in row["user_id"].lower())]
         if "user_email" in query:
             rows = [row for row in rows if query["user_email"].lower() in (row["user_email"] or "").lower()]
         if "sort_by" in query:
@@ -176,6 +186,39 @@ class FakeLitellm:
                 message = "Key with alias '%s' already exists. Unique key aliases across all keys are required." % alias
                 raise proxy_error(400, message, "bad_request_error", "key_alias")
 
+    # -- the web page ----------------------------------------------------
+
+    @staticmethod
+    def _page_token(key):
+        return ".".join(("e30", base64.urlsafe_b64encode(json.dumps({"key": key}).encode()).decode().rstrip("="), "signature"))
+
+    def post_invitation_new(self, body):
+        self.invitations[str(uuid.uuid4())] = body["user_id"]
+        return {"id": list(self.invitations)[-1], "user_id": body["user_id"]}
+
+    def get_onboarding_get_token(self, query):
+        if query["invite_link"] not in self.invitations:
+            raise detail_error(401, "Invitation link does not exist in db.")
+        return {"token": self._page_token(query["invite_link"])}
+
+    def post_onboarding_claim_token(self, body):
+        user_id = self.invitations.pop(body["invitation_link"])
+        self.users[user_id]["password_reset_required"] = False
+        self.passwords[user_id] = body["password"]
+        self._end_sessions(user_id)
+        return {"user_email": self.users[user_id]["user_email"]}
+
+    def post_v2_login(self, body):
+        for user_id, row in self.users.items():
+            if row["user_email"] == body["username"] and self.passwords.get(user_id) == body["password"]:
+                session = "sk-session-%d-of-%s" % (len(self.requests), user_id)
+                self.add_key(session, user_id=user_id, team_id=SESSIONS)
+                return {"token": self._page_token(session)}
+        raise proxy_error(401, "Invalid credentials used to access UI.", "auth_error", "invalid_credentials")
+
+    def _end_sessions(self, user_id):
+        self._drop_keys(lambda key: key["team_id"] == SESSIONS and key["user_id"] == user_id)
+
     def _write_lost(self, path):
         return path in self.lose_writes_to
 
@@ -186,13 +229,17 @@ class FakeLitellm:
             raise proxy_error(400, "{'error': 'Invalid key format. Received=%s'}" % raw, "bad_request_error", "key")
         token = hashlib.sha256(raw.encode()).hexdigest()
         self._refuse_taken_alias(body.get("key_alias"), token)
-        fields = {name: body.get(name) for name in KEY_FIELDS}
+        # An end is only taken as a duration.
+        fields = {name: body.get(name) for name in KEY_FIELDS if name != "expires"} | {"expires": None}
         for name, value in self.defaults.items():
             if fields.get(name) is None:
                 fields[name] = value
         echo = dict(fields, key=raw, token=token, token_id=token, expires=None)
         if token in self.keys or self._write_lost("/key/generate"):
             return echo  # the real one answers with the new values and keeps the old row
+        if fields["budget_id"] is not None and fields["budget_id"] not in self.budgets:
+            # A foreign key of the database.
+            raise proxy_error(500, "{'error': 'Internal Server Error.'}", "internal_server_error")
         self._set_duration(fields, body)
         fields["models"] = fields["models"] or []
         fields["allowed_routes"] = fields["allowed_routes"] or []
@@ -226,6 +273,8 @@ class FakeLitellm:
         if row is None:
             raise proxy_error(404, "{'error': 'Key not found.'}", "not_found_error", "key")
         self._refuse_taken_alias(body.get("key_alias"), token)
+        if body.get("budget_id") is not None and body["budget_id"] not in self.budgets:
+            raise proxy_error(400, "Foreign key constraint failed on the field: `..._budget_id_fkey (index)`", "invalid_request_error")
         if not self._write_lost("/key/update"):
             if body.get("team_id") not in (None, row["team_id"]):
                 if body["team_id"] not in self.teams:
@@ -275,6 +324,12 @@ class FakeLitellm:
             # null clears limits only; an empty list or dictionary is dropped without a word, an empty text is kept.
             if name in body and (name in ("max_budget", "budget_duration", "rpm_limit", "tpm_limit") or body[name] not in (None, [], {})):
                 row[name] = body[name]
+        if body.get("password") is not None:
+            if len(body["password"]) < SHORTEST_PASSWORD:
+                raise detail_error(400, "Password does not meet the configured policy")
+            row["password_reset_required"] = True
+            self.passwords[user_id] = body["password"]
+            self._end_sessions(user_id)
         return {"user_id": user_id, "data": dict(row)}
 
     def post_user_delete(self, body):
@@ -498,8 +553,9 @@ class FakeLitellm:
 
             def _program(self, method, path, query, body):
                 try:
-                    if self.headers.get("Authorization") != "Bearer " + MASTER_KEY:
-                        token = hashlib.sha256((self.headers.get("Authorization") or "")[7:].encode()).hexdigest()
+                    token = hashlib.sha256((self.headers.get("Authorization") or "")[7:].encode()).hexdigest()
+                    session = path == "/key/list" and fake.keys.get(token, {}).get("team_id") == SESSIONS
+                    if self.headers.get("Authorization") != "Bearer " + MASTER_KEY and path not in OPEN_PATHS and not session:
                         raise proxy_error(
                             401, "Authentication Error, Invalid proxy server token. Hash=%s" % token, "token_not_found_in_db", "key"
                         )

@@ -63,3 +63,60 @@ def test_a_key_that_is_vaulted_inline_is_looked_at_as_its_plain_text():
 
     assert problems_of(Vaulted("sk-adas-own-key-0000")) == []
     assert "ada: key must start with sk-" in problems_of(Vaulted("no-prefix-but-long-enough"))[0]
+
+
+class Hostvars(dict):
+    """Variables of each host as they are written, and as they come out."""
+
+    def __init__(self, raw, templated=None):
+        super().__init__(templated or raw)
+        self._raw = raw
+
+    def raw_get(self, host):
+        return self._raw[host]
+
+
+class Untouchable:
+    def __getitem__(self, name):
+        raise AssertionError("%s was templated though nothing in it is a template" % name)
+
+
+NAMES = {
+    "root_secret_variable": "root",
+    "people_variable": "people",
+    "teams_variable": "teams",
+    "budgets_variable": "budgets",
+    "models": [],
+    "platform_variables": [],
+}
+SECRET = "an-example-root-secret-of-enough-length"
+
+
+def looked_at(raw, templated=None):
+    action = object.__new__(validate_inventory.ActionModule)
+    action._checked_lists = ({}, [])
+    hostvars = Hostvars(raw, templated)
+    return {host: action._problems_of(host, hostvars, {}, NAMES) for host in raw}
+
+
+def test_lists_without_a_template_are_read_as_they_are_written():
+    raw = {"a": {"root": SECRET, "people": [{"name": "ada", "key_generation": 0}]}}
+    assert looked_at(raw, {"a": Untouchable()}) == {"a": ["people: ada: key_generation must be 1 or more."]}
+
+
+def test_lists_with_a_template_are_read_as_they_come_out_on_each_host():
+    raw = {host: {"root": SECRET, "people": [{"name": "{{ somebody }}", "key_generation": 0}]} for host in "ab"}
+    templated = {host: {"people": [{"name": "ada-of-" + host, "key_generation": 0}]} for host in "ab"}
+    assert looked_at(raw, templated) == {host: ["people: ada-of-%s: key_generation must be 1 or more." % host] for host in "ab"}
+
+
+def test_lists_that_all_hosts_share_are_looked_at_once_and_told_for_each(monkeypatch):
+    calls = []
+    real = validate_inventory.people.problems_of
+    monkeypatch.setattr(validate_inventory.people, "problems_of", lambda *given: calls.append(given) or real(*given))
+    shared = [{"name": "ada", "key_generation": 0}]
+    raw = {host: {"root": SECRET, "people": shared} for host in "abc"}
+    raw["d"] = {"root": SECRET, "people": [{"name": "grace"}]}
+    found = looked_at(raw)
+    assert [len(problems) for problems in found.values()] == [1, 1, 1, 0]
+    assert len(calls) == 2

@@ -40,3 +40,18 @@ def test_what_is_vaulted_inline_is_taken_as_its_plain_text():
     people = litellm_people([{"name": "ada", "key": Vaulted("sk-adas-own-key-0000")}, {"name": "linus"}], Vaulted(ROOT))
     assert people == litellm_people([{"name": "ada", "key": "sk-adas-own-key-0000"}, {"name": "linus"}], ROOT)
     assert isinstance(people[0]["keys"][0]["value"], str)
+
+
+def test_only_the_people_asked_for_are_given_with_the_keys_they_have_in_the_whole_list():
+    everybody = [{"name": "ada"}, {"name": "grace"}, {"name": "linus"}]
+    assert litellm_people(everybody, ROOT, only=["grace"]) == [person for person in litellm_people(everybody, ROOT) if person["name"] == "grace"]
+
+
+def test_people_who_are_not_asked_for_are_checked_all_the_same():
+    with pytest.raises(AnsibleFilterError, match="linus: key_generation must be 1 or more"):
+        litellm_people([{"name": "ada"}, {"name": "linus", "key_generation": 0}], ROOT, only=["ada"])
+
+
+def test_a_name_that_nobody_has_is_an_error_that_names_near_ones():
+    with pytest.raises(AnsibleFilterError, match=r"nobody in the list is called grase; did you mean grace\?"):
+        litellm_people([{"name": "ada"}, {"name": "grace"}], ROOT, only=["grase"])

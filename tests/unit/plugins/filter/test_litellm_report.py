@@ -36,6 +36,24 @@ def test_the_columns_of_a_table_stand_below_each_other_whatever_the_names():
     assert "x" * 29 + "..." in "\n".join(lines)
 
 
+RESEARCH = {"id": "research", "name": "Research", "state": "active", "members": ["ada"], "max_budget": 500.0, "budget_left": 480.5}
+RESEARCH.update(spend=19.5, last_used="2026-11-24T10:00:00Z", usage={**USAGE, "spend": 7.25}, keys=3)
+
+
+@pytest.mark.parametrize("kind, row", [("users", ADA), ("teams", RESEARCH)])
+def test_a_person_and_a_team_are_told_with_spend_tokens_requests_last_use_and_what_is_left(kind, row):
+    found = {**FOUND, kind: [row]}
+    head, _rule, line, _total = litellm_report(found, kind).splitlines()
+    assert [title for title in ("requests", "tokens in", "tokens out", "spend", "last used", "budget", "left") if title not in head] == []
+    shown = ["12 345", " 10 ", " 5 ", "%.2f" % row["max_budget"], "%.2f" % row["budget_left"], row["last_used"][:16].replace("T", " ")]
+    assert [value for value in shown if value not in line] == []
+    (told,) = cells(litellm_report(found, kind, "csv"))
+    assert [told[name] for name in ("used_requests", "used_prompt_tokens", "used_completion_tokens")] == ["12345", "10", "5"]
+    assert [told[name] for name in ("used_spend", "last_used", "max_budget", "budget_left")] == [
+        str(value) for value in (row["usage"]["spend"], row["last_used"], row["max_budget"], row["budget_left"])
+    ]
+
+
 def test_a_table_without_a_period_tells_budgets_only():
     head = litellm_report({"users": [ADA], "since": None, "until": None}, "users").splitlines()[0]
     assert "requests" not in head and "left" in head

@@ -154,6 +154,48 @@ def test_the_dotenv_file_of_an_ordinary_key_has_no_quotes_for_tools_that_know_no
     assert not re.search(r"['\"]|export", content(ORDINARY, "dotenv"))
 
 
+def by(*command):
+    """A parser that is a program of its own, with FILE in the place of the file; it complains of nothing when all is well."""
+
+    def read(path):
+        words = [str(path) if word == "FILE" else word for word in command]
+        done = subprocess.run(words, check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+        assert done.stderr == ""
+
+    return read
+
+
+def strict_json(path):
+    def without_repetition(pairs):
+        names = [name for name, _value in pairs]
+        assert len(set(names)) == len(names), names
+        return dict(pairs)
+
+    return json.loads(path.read_text(), object_pairs_hook=without_repetition)
+
+
+SHELL = by("sh", "-n", "FILE")
+PARSERS = {
+    "key": lambda path: re.fullmatch(r"sk-[\x21-\x7e]+\n", path.read_text()).group(),
+    "environment": SHELL,
+    "dotenv": SHELL,
+    "curl.sh": SHELL,
+    "curlrc": by("curl", "--config", "FILE", "--version"),
+    ".json": strict_json,
+    ".toml": lambda path: tomllib.loads(path.read_text()),
+    ".yaml": lambda path: yaml.safe_load(path.read_text()),
+    ".yml": lambda path: yaml.safe_load(path.read_text()),
+}
+
+
+@each_access
+@pytest.mark.parametrize("path", sorted(files_of(ORDINARY)))
+def test_every_file_is_read_without_complaint_by_its_own_formats_parser(tmp_path, access, path):
+    file = tmp_path / os.path.basename(path)
+    file.write_text(content(access, path), encoding="utf-8")
+    PARSERS[path if path in PARSERS else file.suffix](file)
+
+
 class Gateway:
     """Takes one question and remembers it."""
 

@@ -259,3 +259,94 @@ def test_the_names_that_a_key_cannot_have_are_those_of_the_files(directory):
     place = os.path.join(directory, "ada")
     files = [name for name in os.listdir(place) if os.path.isfile(os.path.join(place, name)) and not name.startswith(".")]
     assert sorted(files) == sorted(HANDOUT_FILES)
+
+
+# -- what others keep there -----------------------------------------------
+
+
+def written(path, content="mine"):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(content)
+    return path
+
+
+@pytest.mark.parametrize("path", ["key", "README.md", "zed/settings.json"])
+def test_a_file_that_was_not_made_here_is_not_overwritten_and_nothing_else_is_written(directory, path):
+    own = written(os.path.join(directory, "grace", path))
+    with pytest.raises(ValueError, match="grace/%s was not made as part of the hand-out of grace, so it is not overwritten; move it away" % path):
+        hand_out(directory, [ADA, dict(ADA, name="grace")], URL, "coder")
+    with open(own, encoding="utf-8") as stream:
+        assert stream.read() == "mine"
+    assert os.listdir(directory) == ["grace"]
+
+
+def test_a_file_in_the_place_of_a_key_that_comes_later_is_not_overwritten(directory):
+    hand_out(directory, [ADA], URL)
+    written(os.path.join(directory, "ada", "ci", "key"))
+    with pytest.raises(ValueError, match="ada/ci/key was not made as part of the hand-out"):
+        hand_out(directory, [dict(ADA, keys=[*ADA["keys"], key("ci", 2)])], URL)
+    assert key_in(directory, "ada", "ci") == "mine"
+
+
+def test_check_mode_refuses_what_a_run_refuses(directory):
+    written(os.path.join(directory, "ada", "key"))
+    with pytest.raises(ValueError, match="not overwritten"):
+        hand_out(directory, [ADA], URL, check=True)
+
+
+def test_notes_beside_the_files_of_a_hand_out_are_no_hindrance(directory):
+    own = written(os.path.join(directory, "ada", "note.txt"))
+    hand_out(directory, [ADA], URL)
+    assert key_in(directory, "ada") == KEY and os.path.exists(own)
+
+
+def test_rules_for_git_that_were_there_before_stay(directory):
+    own = written(os.path.join(directory, ".gitignore"), "*.bak\n")
+    hand_out(directory, [ADA], URL)
+    with open(own, encoding="utf-8") as stream:
+        assert stream.read() == "*.bak\n"
+
+
+# -- people who are in no list any more -----------------------------------
+
+GRACE = dict(ADA, name="grace")
+
+
+def test_without_purge_the_hand_out_of_somebody_who_is_in_no_list_any_more_stays(directory):
+    hand_out(directory, [ADA, GRACE], URL)
+    assert hand_out(directory, [GRACE], URL).actions == []
+    assert key_in(directory, "ada") == KEY
+
+
+def test_purge_removes_what_was_made_for_somebody_who_is_in_no_list_any_more_and_says_so(directory):
+    hand_out(directory, [ADA, GRACE], URL)
+    predicted = hand_out(directory, [GRACE], URL, check=True, purge=True)
+    assert key_in(directory, "ada") == KEY
+    assert hand_out(directory, [GRACE], URL, purge=True).actions == predicted.actions == ["ada: hand-out removed"]
+    assert sorted(os.listdir(directory)) == [".gitignore", "grace"]
+    assert hand_out(directory, [GRACE], URL, purge=True).actions == []
+
+
+def test_purge_leaves_what_was_not_made_here(directory, tmp_path):
+    hand_out(directory, [ADA, GRACE], URL)
+    own = [written(os.path.join(directory, *path)) for path in (("notes", "list.txt"), ("file.txt",), ("ada", "note.txt"))]
+    hand_out(str(tmp_path / "elsewhere"), [dict(ADA, name="linus")], URL)
+    os.symlink(tmp_path / "elsewhere" / "linus", os.path.join(directory, "linus"))
+    outcome = hand_out(directory, [GRACE], URL, purge=True)
+    assert outcome.actions == ["ada: hand-out removed"]
+    assert "1 file(s)" in outcome.warnings[0]
+    assert all(os.path.exists(path) for path in own)
+    assert key_in(str(tmp_path / "elsewhere"), "linus") == KEY
+
+
+def test_purge_leaves_what_people_of_another_gateway_were_handed(directory):
+    hand_out(directory, [ADA], "http://other.example.com:4000/v1")
+    hand_out(directory, [GRACE], URL)
+    assert hand_out(directory, [GRACE], URL, purge=True).actions == []
+    assert hand_out(directory, [], "http://other.example.com:4000", purge=True).actions == ["ada: hand-out removed"]
+
+
+def test_purge_where_nothing_was_ever_handed_out_does_nothing(directory):
+    assert hand_out(directory, [], URL, purge=True).actions == []
+    assert not os.path.exists(directory)

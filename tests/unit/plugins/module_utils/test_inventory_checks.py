@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import inventory_checks
+from ansible_collections.private_llm.platform.tests.unit.fakes.vault import Vaulted
 
 SPECS = {
     "litellm": ["litellm_image", "litellm_port"],
@@ -68,3 +71,15 @@ def test_a_root_secret_is_judged_without_being_quoted():
     problem = inventory_checks.secret_problem("platform_root_secret", "much-too-short")
     assert problem.startswith("platform_root_secret has 14 characters, it needs at least 32")
     assert "much-too-short" not in problem
+
+
+@pytest.mark.parametrize("value", ["", "ada", 1, 0.5, True, None, datetime.date(2027, 1, 31), [{"name": "ada", "teams": ["a", "b"]}]])
+def test_what_is_written_out_is_plain(value):
+    assert inventory_checks.is_plain(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["{{ other }}", "{% if x %}{% endif %}", "{# note #}", Vaulted("secret"), object(), [{"keys": [{"value": "{{ other }}"}]}], {"{{ name }}": 1}]
+)
+def test_what_ansible_has_to_work_out_is_not_plain(value):
+    assert not inventory_checks.is_plain(value)

@@ -118,7 +118,7 @@ def test_a_key_of_two_people_is_found_in_any_of_their_lists():
         ({"name": "a b"}, "a b: name must work as a file name: letters, digits, and . _ - inside, at most 64 characters."),
         ({"name": "research", "max_budget": 5}, "research: max_budget needs budget_duration, the period after which it starts anew, such as 30d."),
         ({"name": "research", "models": ["codr"]}, "research: there is no model codr; did you mean coder?"),
-        ({"name": "research", "state": "blocked"}, "research: state must be present or absent, not blocked."),
+        ({"name": "research", "state": "closed"}, "research: state must be present or blocked or absent, not closed."),
         ({"name": "research", "members": []}, "research: has an unknown field members."),
     ],
 )
@@ -163,6 +163,18 @@ def test_a_dictionary_instead_of_a_list_is_one_sentence():
     assert problems_of({"ada": {}}) == ["must be a list with one entry per person."]
 
 
+@pytest.mark.parametrize("budget", [{"max_budget": 5}, {}], ids=["a budget of one's own", "the default budget"])
+def test_a_budget_whose_period_is_taken_away_is_a_problem_although_there_is_a_default_period(budget):
+    problems = problems_of([{"name": "ada", "budget_duration": None, **budget}], default_budget_duration="30d")
+    assert len(problems) == 1 and "max_budget" in problems[0] and "budget_duration" in problems[0]
+    assert problems_of([{"name": "ada", "budget_duration": None, "max_budget": None}], default_budget_duration="30d") == []
+
+
+def test_somebody_may_have_the_address_of_a_name_that_is_absent():
+    people = [{"name": "ada", "email": "ada@example.com", "state": "absent"}, {"name": "ada.l", "email": "Ada@example.com"}]
+    assert problems_of(people) == []
+
+
 def test_a_default_period_is_enough_for_a_budget():
     assert problems_of([{"name": "ada", "max_budget": 5}], default_budget_duration="30d") == []
 
@@ -171,8 +183,8 @@ def test_a_key_follows_from_root_secret_name_and_generation():
     first = access_of([{"name": "ada"}], ROOT, {})[0]["keys"][0]
     second = access_of([{"name": "ada", "key_generation": 2}], ROOT, {})[0]["keys"][0]
     common = {"name": "default", "state": "present"}
-    assert first == {"alias": "ada-1", "value": "sk-" + derive_secret(ROOT, "litellm/key/ada/1"), **common}
-    assert second == {"alias": "ada-2", "value": "sk-" + derive_secret(ROOT, "litellm/key/ada/2"), **common}
+    assert first == {"alias": "ada-1", "value": "sk-" + derive_secret(ROOT, "litellm/key/ada/1"), "generation": 1, **common}
+    assert second == {"alias": "ada-2", "value": "sk-" + derive_secret(ROOT, "litellm/key/ada/2"), "generation": 2, **common}
 
 
 def test_a_persons_own_key_is_taken_as_it_is():

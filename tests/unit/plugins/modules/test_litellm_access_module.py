@@ -358,7 +358,7 @@ def test_trap_27_a_person_who_comes_back_gets_the_same_key_again(gateway):
     given(gateway, ada())
     given(gateway, ada(state="absent"))
     result = access(gateway, ada())
-    assert result["people"][0]["changes"] == ["key ada-1 made"]
+    assert result["people"][0]["changes"] == ["login to the web page allowed again", "key ada-1 made"]
     assert gateway.key_of(ADA_KEY) is not None
 
 
@@ -413,7 +413,7 @@ def test_trap_33_who_leaves_loses_the_key_and_keeps_the_spend(gateway):
     assert gateway.key_of(ADA_KEY) is None
     assert gateway.key_of(LINUS_KEY) is not None
     assert gateway.users["ada"]["spend"] == 12.5
-    assert result["people"][0]["changes"] == ["key ada-1 deleted"]
+    assert result["people"][0]["changes"] == ["key ada-1 deleted", "login to the web page ended"]
     assert gateway.written("/user/delete") == []
 
 
@@ -422,10 +422,10 @@ def test_trap_33_who_leaves_loses_the_key_and_keeps_the_spend(gateway):
 
 def test_a_blocked_person_keeps_the_key_blocked_and_comes_back_with_it(gateway):
     given(gateway, ada())
-    assert access(gateway, ada(state="blocked"))["people"][0]["changes"] == ["key ada-1: blocked"]
+    assert access(gateway, ada(state="blocked"))["people"][0]["changes"] == ["key ada-1: blocked", "login to the web page ended"]
     assert gateway.key_of(ADA_KEY)["blocked"] is True
     assert not access(gateway, ada(state="blocked"))["changed"]
-    assert access(gateway, ada())["people"][0]["changes"] == ["key ada-1: unblocked"]
+    assert access(gateway, ada())["people"][0]["changes"] == ["login to the web page allowed again", "key ada-1: unblocked"]
     assert not gateway.key_of(ADA_KEY)["blocked"]
 
 
@@ -443,7 +443,8 @@ def test_access_is_taken_away_before_any_is_given(gateway):
         {"name": "eve", "state": "absent", "keys": [{"alias": "eve-1", "value": "sk-eves-own-key-0000001"}]},
     )
     paths = [path for path, _body in gateway.writes()]
-    assert (sorted(paths[:2]), paths[2:]) == (["/key/delete", "/key/update"], ["/user/new", "/key/generate"])
+    taken = ["/key/delete", "/key/update", "/user/update", "/user/update"]
+    assert (sorted(paths[:4]), paths[4:]) == (taken, ["/user/new", "/key/generate"])
 
 
 def test_what_changed_in_the_admin_interface_is_put_back(gateway):
@@ -474,7 +475,7 @@ def test_a_leaver_loses_a_key_that_was_not_made_here_too(gateway):
     gateway.add_key("sk-a-key-of-somebody-else", key_alias="of-eve", user_id="eve")
     result = access(gateway, ada(state="absent"), linus())
     assert sorted(row["key_alias"] for row in gateway.keys.values()) == ["linus-1", "of-eve"]
-    assert "ada: key ada-1 deleted; key by-hand (not made here) deleted" in result["summary"]
+    assert "ada: key ada-1 deleted; login to the web page ended; key by-hand (not made here) deleted" in result["summary"]
     assert [entry["name"] for entry in result["unknown"]] == ["of-eve"]
     assert not access(gateway, ada(state="absent"), linus())["changed"]
 
@@ -491,7 +492,7 @@ def test_a_blocked_person_has_no_working_key_whoever_made_it(gateway):
     gateway.add_key("sk-adas-second-key-by-hand", key_alias="by-hand", user_id="ada")
     predicted = access(gateway, ada(state="blocked"), check=True)
     result = access(gateway, ada(state="blocked"))
-    assert result["people"][0]["changes"] == ["key ada-1: blocked", "key by-hand (not made here): blocked"]
+    assert result["people"][0]["changes"] == ["key ada-1: blocked", "login to the web page ended", "key by-hand (not made here): blocked"]
     assert (predicted["people"], predicted["diff"]) == (result["people"], result["diff"])
     assert [row["blocked"] for row in gateway.keys.values()] == [True, True]
     again = access(gateway, ada(state="blocked"))
@@ -559,8 +560,8 @@ def test_a_run_that_died_half_way_is_finished_by_the_next(gateway):
 
 def test_many_leavers_are_deleted_in_few_calls(gateway):
     people = everybody(gateway, 120)
-    result = access(gateway, *[dict(person, state="absent") for person in people])
-    assert result["calls"]["write"] == 2
+    access(gateway, *[dict(person, state="absent") for person in people])
+    assert len(gateway.written("/key/delete")) == 2
     assert gateway.keys == {}
 
 
@@ -624,3 +625,62 @@ def test_a_limit_above_the_teams_is_refused_where_the_gateway_would(gateway):
     result = run_module(litellm_access.main, {"api_url": gateway.url, "api_key": MASTER_KEY, "users": [person], "teams": teams})
     assert "ada: rpm_limit 60 of key ada-1 is more than the 50 of its team research." in result["msg"]
     assert gateway.requests == []
+
+
+# -- what a failed run tells ----------------------------------------------
+
+
+def test_a_run_that_fails_half_way_tells_what_it_did_and_what_the_gateway_said(gateway):
+    given(gateway, linus())
+    gateway.answer_always("/key/generate", 403, {"error": {"message": "not for you", "type": "auth_error", "code": "403"}})
+    result = access(gateway, ada(), linus(state="blocked"))
+    assert (result["failed"], result["changed"], result["status"], result["error_type"]) == (True, True, 403, "auth_error")
+    assert result["people"] == [
+        {"name": "ada", "state": "present", "changes": ["user made"]},
+        {"name": "linus", "state": "blocked", "changes": ["key linus-1: blocked", "login to the web page ended"]},
+    ]
+    assert result["summary"] == ["ada: user made", "linus: key linus-1: blocked; login to the web page ended"]
+    assert result["diff"]["after"]["linus"]["key linus-1"] == {"blocked": True}
+    assert result["calls"]["write"] == 4
+
+
+def test_users_that_were_made_together_are_told_one_by_one_when_the_run_fails(gateway):
+    gateway.add_user("p1", user_email="x@example.com")
+    gateway.answer_always("/user/new", 403, {"error": {"message": "no", "type": "auth_error", "code": "403"}})
+    gateway.answer_always("/key/generate", 403, {"error": {"message": "no", "type": "auth_error", "code": "403"}})
+    people = [{"name": "p%d" % number, "keys": [{"alias": "p%d-1" % number, "value": "sk-key-of-person-%06d" % number}]} for number in range(5)]
+    result = access(gateway, *people)
+    assert [(person["name"], person["changes"][0]) for person in result["people"] if "user made" in person["changes"]] == [
+        ("p%d" % number, "user made") for number in (0, 2, 3, 4)
+    ]
+
+
+def test_a_run_that_never_reached_the_gateway_says_that_nothing_changed(gateway):
+    result = access(gateway, ada(), key="sk-some-wrong-master-key")
+    assert (result["changed"], result["people"], result["status"]) == (False, [], 401)
+
+
+def test_a_password_that_ends_a_login_is_long_and_new_and_never_shown(gateway):
+    given(gateway, ada(), linus())
+    result = access(gateway, ada(state="absent"), linus(state="blocked"))
+    passwords = [body["password"] for body in gateway.written("/user/update") if "password" in body]
+    assert len(set(passwords)) == 2 and min(map(len, passwords)) > 60
+    assert not [password for password in passwords if password in result["printed"]]
+
+
+def test_trap_23_a_key_with_a_budget_keeps_its_period_when_another_limit_changes(gateway):
+    person = ada(rpm_limit=3)
+    person["keys"][0].update(max_budget=2, budget_duration="30d")
+    given(gateway, person)
+    person["keys"][0]["rpm_limit"] = 5
+    access(gateway, person)
+    assert set(gateway.written("/key/update")[0]) == {"key", "rpm_limit"}
+    key = gateway.key_of(ADA_KEY)
+    assert (key["rpm_limit"], key["max_budget"], key["budget_duration"]) == (5, 2, "30d")
+
+
+def test_an_older_gateway_that_asks_for_the_period_again_is_a_sentence_and_not_a_loop(gateway):
+    given(gateway, ada(rpm_limit=3))
+    gateway.answer_always("/key/update", 400, {"error": {"message": "budget_duration is missing", "type": "bad_request_error", "code": "400"}})
+    result = access(gateway, ada(rpm_limit=5))
+    assert result["failed"] and "400 (bad_request_error): budget_duration is missing" in result["msg"]

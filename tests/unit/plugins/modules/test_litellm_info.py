@@ -56,7 +56,7 @@ def by(rows, field):
 
 
 def test_users_teams_and_keys_are_told_with_budget_left_expiry_and_last_use(gateway):
-    result = info(gateway)
+    result = info(gateway, key_hashes=True)
     ada, team, key = by(result["users"], "name")["ada"], result["teams"][0], by(result["keys"], "alias")["ada-1"]
     assert not result["changed"]
     assert (ada["budget_left"], ada["budget_reset_at"], ada["teams"], ada["keys"]) == (18.75, "2026-12-01T00:00:00Z", ["research"], 1)
@@ -101,10 +101,19 @@ def test_the_usage_of_a_period_is_told_for_person_team_key_and_all(gateway):
     assert (result["total"]["spend"], result["total"]["requests"]) == (0.75, 3)
 
 
+def test_no_hash_of_a_key_is_told_unless_it_is_asked_for(gateway):
+    gateway.add_key("sk-a-key-without-an-alias-01", user_id="ada")
+    gateway.use(hash_of("sk-of-somebody-who-left-01"), "barbara")
+    result = info(gateway, period="today")
+    assert not [token for token in (*gateway.keys, hash_of("sk-of-somebody-who-left-01")) if token in result["printed"]]
+    assert all("hash" not in key for key in result["keys"])
+    assert "without alias, made 2026-11-23T07:54:00" in [key["label"] for key in result["keys"]]
+
+
 def test_who_is_gone_is_told_with_what_they_used(gateway):
     gone = hash_of("sk-of-somebody-who-left-01")
     gateway.use(gone, "barbara", "closed")
-    result = info(gateway, period="today")
+    result = info(gateway, period="today", key_hashes=True)
     assert by(result["users"], "name")["barbara"]["state"] == "deleted"
     assert by(result["teams"], "id")["closed"]["state"] == "deleted"
     assert by(result["keys"], "hash")[gone]["state"] == "deleted"
@@ -113,7 +122,7 @@ def test_who_is_gone_is_told_with_what_they_used(gateway):
 
 def test_what_the_administrator_asked_with_the_master_key_is_told_apart(gateway):
     gateway.use("litellm_proxy_master_key", "default_user_id")
-    keys = info(gateway, period="today")["keys"]
+    keys = info(gateway, period="today", key_hashes=True)["keys"]
     assert [(key["hash"], key["user"]) for key in keys if key["state"] == "master"] == [(None, "default_user_id")]
 
 

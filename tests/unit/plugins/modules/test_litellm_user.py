@@ -26,7 +26,7 @@ def run(gateway, check=False, **parameters):
 
 def test_a_user_costs_few_calls_however_many_others_there_are(gateway):
     for number in range(500):
-        gateway.add_user("p%d" % number)
+        gateway.add_user("ada-%d" % number)
     assert run(gateway, name="ada", email="ada@example.com")["calls"] == {"read": 5, "write": 1}
 
 
