@@ -449,6 +449,13 @@ def report(api: Api, since: datetime, until: datetime, topics: bool) -> Report:
 # -- the program -------------------------------------------------------------------------------------------------------
 
 
+def tell(sentence: str, stream: TextIO | None = None) -> None:
+    """A line for whoever called the program."""
+    stream = stream or sys.stdout
+    stream.write(sentence + "\n")
+    stream.flush()
+
+
 def seconds_until(clock: str, now: datetime) -> float:
     """Seconds until it is this time of day, more than none."""
     hour, minute = map(int, clock.split(":"))
@@ -470,7 +477,7 @@ def prune_older_than(days: int, dry_run: bool) -> None:
     done = prune(api_from_environment(), before, dry_run)
     months = ", ".join("%s: %d" % pair for pair in sorted(done.months.items()))
     verb = "would be deleted" if dry_run else "were deleted"
-    print("%d traces from before %s %s%s" % (done.traces, stamp(before), verb, " (%s)" % months if months else ""), flush=True)
+    tell("%d traces from before %s %s%s" % (done.traces, stamp(before), verb, " (%s)" % months if months else ""))
 
 
 def retain(days: int, clock: str, dry_run: bool) -> None:
@@ -481,7 +488,7 @@ def retain(days: int, clock: str, dry_run: bool) -> None:
         try:
             prune_older_than(days, dry_run)
         except LangfuseError as error:
-            print("Nothing was deleted today. %s" % error, file=sys.stderr, flush=True)
+            tell("Nothing was deleted today. %s" % error, sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -502,7 +509,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "export":
             done = Export(given.directory).run(api_from_environment(), moment_of(given.since), moment_of(given.until))
-            print("%d conversations in %s" % (done.count, given.directory))
+            tell("%d conversations in %s" % (done.count, given.directory))
         elif given.days < 1:
             raise LangfuseError("--days must be 1 or more.")
         elif given.command == "prune":
@@ -510,10 +517,10 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             retain(given.days, given.at, given.dry_run)
     except LangfuseError as error:
-        print(error, file=sys.stderr)
+        tell(str(error), sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -84,7 +84,6 @@ import contextlib
 import json
 import time
 import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,6 +91,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
 from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_traces import Api, LangfuseError, record_of
 
 PERSON = "recording-check"
@@ -122,12 +122,10 @@ class Gateway:
         self._key = key
 
     def _ask(self, path: str, key: str, body: Any) -> tuple[str, str]:
-        request = urllib.request.Request(
-            self._url + path, json.dumps(body).encode(), {"Authorization": "Bearer " + key, "Content-Type": "application/json"}
-        )
+        headers = {"Authorization": "Bearer " + key, "Content-Type": "application/json"}
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
-                return answer.read().decode(), answer.headers.get("x-litellm-call-id") or ""
+            answer = open_url(self._url + path, json.dumps(body).encode(), headers, method="POST", timeout=ANSWER_SECONDS, use_proxy=False)
+            return answer.read().decode(), answer.headers.get("x-litellm-call-id") or ""
         except urllib.error.HTTPError as error:
             raise Failed("The gateway answered %s with %d: %s" % (path, error.code, error.read().decode(errors="replace")[:300])) from None
         except OSError as error:

@@ -178,6 +178,10 @@ def test_a_reply_is_what_was_said(response, said):
 # -- the way ----------------------------------------------------------------------------------------------------------------
 
 
+def fail(problem):
+    raise problem
+
+
 class Langfuse:
     """Takes batches, or is away, or refuses."""
 
@@ -188,7 +192,7 @@ class Langfuse:
     def send(self, batch):
         self.calls.set()
         if self.problem:
-            raise self.problem
+            fail(self.problem)
         self.taken += batch
 
     def counts(self):

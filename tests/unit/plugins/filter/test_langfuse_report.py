@@ -49,9 +49,9 @@ def test_the_page_is_well_formed_and_takes_nothing_from_elsewhere():
     tags = []
 
     class Reader(HTMLParser):
-        def handle_starttag(self, tag, attributes):
+        def handle_starttag(self, tag, attrs):
             tags.append(tag)
-            assert not {"src", "href"} & {name for name, _value in attributes}
+            assert not {"src", "href"} & {name for name, _value in attrs}
 
     Reader().feed(page)
     assert {"table", "svg", "rect"} <= set(tags) and "script" not in tags
