@@ -33,7 +33,7 @@ SAN_OID, CONSTRAINTS_OID = bytes.fromhex("551d11"), bytes.fromhex("551d13")
 # Tags of ASN.1, and those that a certificate gives its own fields.
 INTEGER, OCTETS, OID, UTC_TIME, SEQUENCE, BOOLEAN = 0x02, 0x04, 0x06, 0x17, 0x30, 0x01
 VERSION, EXTENSIONS, DNS_NAME, IP_ADDRESS = 0xA0, 0xA3, 0x82, 0x87
-METRIC = "private_llm_tls_certificate_not_after_seconds"
+METRIC = "private_llm_certificate_not_after_timestamp_seconds"
 
 
 class BadCertificate(Exception):
@@ -307,7 +307,7 @@ class Store:
             head = f"# HELP {METRIC} When the certificate ends, in seconds since 1970.\n# TYPE {METRIC} gauge\n"
             path = f"{directory}/private_llm_tls_{name}.prom"
             os.makedirs(directory, exist_ok=True)
-            write_secretly(path, f'{head}{METRIC}{{name="{name}"}} {found.not_after:.0f}\n')
+            write_secretly(path, f'{head}{METRIC}{{certificate="{name}"}} {found.not_after:.0f}\n')
             os.chmod(path, 0o644)
 
     def tell_service(self, unit: str) -> None:

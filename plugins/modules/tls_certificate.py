@@ -15,7 +15,7 @@ description:
     the names that are asked for. A timer of systemd's makes a new one before the old one ends and has the service read it.
   - With V(given), a certificate that somebody else made is used. One that has ended, is for other names, has a broken chain or a key that does not
     fit is refused before anything is changed, with all that is wrong with it at once.
-  - When the certificate ends is written for node_exporter's textfile collector, as C(private_llm_tls_certificate_not_after_seconds).
+  - When the certificate ends is written for node_exporter's textfile collector, as C(private_llm_certificate_not_after_timestamp_seconds).
   - A run that dies between a new certificate and the service's reading it is finished by the next one.
   - Needs the program C(openssl) on the host for O(source=own).
 author:

@@ -270,7 +270,7 @@ def served(client):
 
 
 def metric(host):
-    text = host.check_output("cat /var/lib/prometheus/node-exporter/private_llm_tls_reverse-proxy.prom")
+    text = host.check_output("cat /var/lib/private-llm/metrics/private_llm_tls_reverse-proxy.prom")
     return int(re.search(r'not_after_seconds\{name="reverse-proxy"\} ([0-9]+)', text).group(1))
 
 
