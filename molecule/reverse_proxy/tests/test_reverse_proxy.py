@@ -271,7 +271,7 @@ def served(client):
 
 def metric(host):
     text = host.check_output("cat /var/lib/private-llm/metrics/private_llm_tls_reverse-proxy.prom")
-    return int(re.search(r'not_after_seconds\{name="reverse-proxy"\} ([0-9]+)', text).group(1))
+    return int(re.search(r'not_after_timestamp_seconds\{certificate="reverse-proxy"\} ([0-9]+)', text).group(1))
 
 
 def test_when_the_certificate_ends_is_told_as_a_metric(host, client):

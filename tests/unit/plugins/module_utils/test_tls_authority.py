@@ -177,7 +177,7 @@ def test_the_daily_work_renews_in_time_and_tells_the_end(store, now):
     assert renew(store.directory, now + 61 * DAY_SECONDS)
     assert store.certificate() != first
     text = tls_authority.read_text(f"{store.directory}/metrics/private_llm_tls_web.prom")
-    assert f'{{name="web"}} {store.certificate().not_after:.0f}\n' in text
+    assert f'{{certificate="web"}} {store.certificate().not_after:.0f}\n' in text
 
 
 def test_a_given_certificate_is_never_replaced_by_the_daily_work(store, now):
