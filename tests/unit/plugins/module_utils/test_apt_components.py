@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ansible_collections.private_llm.platform.plugins.module_utils import apt_components
 
-WANTED = ["contrib", "non-free", "non-free-firmware"]
+WANTED = ("contrib", "non-free", "non-free-firmware")
 OWN = "/etc/apt/sources.list.d/own.sources"
 MIRROR = "http://mirror.example/debian/"
 SECURITY = "http://mirror.example/debian-security/"
