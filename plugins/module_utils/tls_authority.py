@@ -67,6 +67,13 @@ def _time(tag: int, content: bytes) -> float:
     return datetime.datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
+def _first(data: bytes) -> bytes:
+    """The content of the first of some elements in a row."""
+    for _tag, content, _whole in _elements(data):
+        return content
+    raise BadCertificate("it is cut short")
+
+
 @dataclass(frozen=True)
 class Certificate:
     """What a certificate says. Times are seconds since 1970."""
@@ -96,19 +103,18 @@ class Certificate:
         """Read one. :raises BadCertificate: when it is none."""
         try:
             return cls._read(encoded)
-        except (IndexError, ValueError, StopIteration, UnicodeDecodeError) as error:
+        except (IndexError, ValueError) as error:
             raise BadCertificate("it cannot be read") from error
 
     @classmethod
     def _read(cls, encoded: bytes) -> Certificate:
-        _tag, whole, _raw = next(_elements(encoded))
-        _tag, body, _raw = next(_elements(whole))
+        body = _first(_first(encoded))
         fields = [element for element in _elements(body) if element[0] != VERSION]
         _serial, _algorithm, issuer, validity, subject = fields[:5]
         start, end = (_time(tag, content) for tag, content, _whole in _elements(validity[1]))
         extensions = dict(cls._extensions(fields))
         names = tuple(cls._names(extensions.get(SAN_OID, b"")))
-        constraints = list(_elements(next(_elements(extensions[CONSTRAINTS_OID]))[1])) if CONSTRAINTS_OID in extensions else []
+        constraints = list(_elements(_first(extensions[CONSTRAINTS_OID]))) if CONSTRAINTS_OID in extensions else []
         is_authority = any(tag == BOOLEAN and content != b"\0" for tag, content, _whole in constraints)
         return cls(subject[2], issuer[2], start, end, names, is_authority, encoded)
 
@@ -116,14 +122,14 @@ class Certificate:
     def _extensions(fields: Sequence[tuple[int, bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         for tag, content, _whole in fields:
             if tag == EXTENSIONS:
-                for _tag, extension, _raw in _elements(next(_elements(content))[1]):
+                for _tag, extension, _raw in _elements(_first(content)):
                     parts = list(_elements(extension))
                     yield parts[0][1], parts[-1][1]
 
     @staticmethod
     def _names(extension: bytes) -> Iterator[str]:
         if extension:
-            for tag, content, _whole in _elements(next(_elements(extension))[1]):
+            for tag, content, _whole in _elements(_first(extension)):
                 if tag == DNS_NAME:
                     yield content.decode("ascii").lower()
                 elif tag == IP_ADDRESS:
@@ -333,4 +339,4 @@ def renew(directory: str, now: float) -> bool:
 
 
 if __name__ == "__main__":
-    print("renewed" if renew(sys.argv[1], datetime.datetime.now(datetime.timezone.utc).timestamp()) else "nothing to do")
+    sys.stdout.write("renewed\n" if renew(sys.argv[1], datetime.datetime.now(datetime.timezone.utc).timestamp()) else "nothing to do\n")

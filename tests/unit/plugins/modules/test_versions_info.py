@@ -14,7 +14,9 @@ CONTAINERS = [{"Name": "/litellm", "Image": "sha256:aa", "Config": {"Image": "re
 IMAGE = {"Id": "sha256:aa", "RepoTags": ["registry/litellm:v1"], "RepoDigests": ["registry/litellm@sha256:dd"], "Created": "2026-10-01T00:00:00Z"}
 
 
-def host(docker=True, image=IMAGE):
+def host(docker=True, **differs):
+    image = {**IMAGE, **differs}
+
     def run(command):
         words = list(command)
         if words[0] == "dpkg-query":
@@ -37,7 +39,7 @@ def test_an_image_is_listed_with_the_digest_that_its_registry_gave_it_and_its_ag
 
 
 def test_an_image_that_no_registry_gave_is_known_by_its_id():
-    found = versions_info.images(host(image={**IMAGE, "RepoTags": None, "RepoDigests": []}))
+    found = versions_info.images(host(RepoTags=None, RepoDigests=[]))
     assert found == [versions_info.entry("image", "litellm", "registry/litellm@sha256:dd", "sha256:aa", "2026-10-01T00:00:00Z")]
 
 
