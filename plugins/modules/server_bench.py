@@ -140,12 +140,11 @@ report:
 """
 
 import json
-import urllib.error
 import urllib.parse
-import urllib.request
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
 from ansible_collections.private_llm.platform.plugins.module_utils import server_bench
 
 LEAST = {"prompt_tokens": 16, "answer_tokens": 2, "streams": 1, "rounds": 1, "seconds": 1}
@@ -168,9 +167,10 @@ def complaint(params: dict[str, Any]) -> str | None:
 def properties(url: str, api_key: str) -> dict[str, Any]:
     """What llama-server says of its slots; nothing for a server that is none."""
     parts = urllib.parse.urlsplit(url)
-    request = urllib.request.Request(f"{parts.scheme}://{parts.netloc}/props", headers={"Authorization": f"Bearer {api_key}"})
     try:
-        with urllib.request.urlopen(request, timeout=PROPERTIES_SECONDS) as answer:
+        with open_url(
+            f"{parts.scheme}://{parts.netloc}/props", headers={"Authorization": f"Bearer {api_key}"}, timeout=PROPERTIES_SECONDS, use_proxy=False
+        ) as answer:
             said = json.load(answer)
         settings = said["default_generation_settings"]
         return {"slots": said["total_slots"], "context_per_slot": settings["n_ctx"], "build": str(said.get("build_info", ""))}

@@ -1,17 +1,12 @@
-# Copyright: (c) 2026, Private LLM Platform team
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
-
 """Where LiteLLM surprises whoever manages it by program. Each trap has a test with its number in the name, or a reason why it cannot bite here."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[4]
+from tree import ROOT
 
 TRAPS = {
     1: "/key/list gives bare hashes unless asked for objects",
