@@ -272,27 +272,31 @@ EXAMPLES = r"""
     depends_on: [inventory-db.service]
     stop_timeout: 1
 
-- name: Change what a proxy serves without stopping it, and only when it understands the new file
+- name: Change what a program reads without stopping it, and only when it is in order
   private_llm.platform.container_service:
-    name: inventory-proxy
-    image: docker.io/library/nginx:1.29
-    publish: ["127.0.0.1:8081:80"]
+    name: inventory-watch
+    image: docker.io/library/postgres:17-trixie
+    user: "999:999"
+    entrypoint: /bin/bash
+    command: [-c, "trap 'cat /etc/watch/names' HUP; while :; do sleep 1; done"]
     networks:
       - name: inventory
     live_files:
-      - path: /etc/nginx/conf.d/default.conf
-        content: "server { listen 80; return 204; }"
+      - path: /etc/watch/names
+        content: "screws\n"
     jobs:
       - name: check
-        entrypoint: /usr/sbin/nginx
-        command: [-t]
+        entrypoint: /usr/bin/grep
+        command: [--quiet, "^[a-z]", /etc/watch/names]
     reload:
-      exec: [nginx, -s, reload]
+      exec: [bash, -c, kill -HUP 1]
+    stop_timeout: 1
 
 - name: Take the services away, with unit and files
   private_llm.platform.container_service:
-    name: inventory-report
+    name: "{{ item }}"
     state: absent
+  loop: [inventory-report, inventory-watch]
 
 - name: Take the database away with its data
   private_llm.platform.container_service:
