@@ -35,8 +35,13 @@ def parse(output: str) -> dict[str, Installed]:
     return {name: Installed(version, state[0] == "h") for state, name, version in rows if state[1:2] == "i"}
 
 
-def differing(installed: Mapping[str, Installed], wanted: Sequence[str], hold: bool, version: str = "*") -> Difference:
-    """What to do so that all packages with a wanted name, or a wanted pattern and a version of that pattern, are held, or are not."""
+def differing(installed: Mapping[str, Installed], wanted: Sequence[str], hold: bool, version: str = "*", not_version: str = "") -> Difference:
+    """What to do so that all packages with a wanted name, or with a wanted pattern and a version that is meant, are held, or are not."""
+
+    def is_meant(name: str, pattern: str) -> bool:
+        found = installed[name].version
+        return fnmatchcase(name, pattern) and fnmatchcase(found, version) and not (not_version and fnmatchcase(found, not_version))
+
     moving: set[str] = set()
     missing: set[str] = set()
     for pattern in wanted:
@@ -44,6 +49,6 @@ def differing(installed: Mapping[str, Installed], wanted: Sequence[str], hold: b
             matching = [pattern] if pattern in installed else []
             missing |= set() if matching else {pattern}
         else:
-            matching = [name for name, found in installed.items() if fnmatchcase(name, pattern) and fnmatchcase(found.version, version)]
+            matching = [name for name in installed if is_meant(name, pattern)]
         moving |= {name for name in matching if installed[name].held != hold}
     return Difference(sorted(moving), sorted(missing))

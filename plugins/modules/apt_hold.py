@@ -33,6 +33,10 @@ options:
     description: Pattern that the version of what a pattern of O(packages) finds has to match; a package that is named is not asked for it.
     type: str
     default: "*"
+  not_version:
+    description: Pattern that this version must not match; for none when empty.
+    type: str
+    default: ""
   state:
     description: Whether the packages are held.
     type: str
@@ -67,6 +71,7 @@ def main() -> None:
         argument_spec={
             "packages": {"type": "list", "elements": "str", "required": True},
             "version": {"type": "str", "default": "*"},
+            "not_version": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["held", "released"], "default": "held"},
         },
         supports_check_mode=True,
@@ -75,7 +80,7 @@ def main() -> None:
     hold = module.params["state"] == "held"
     try:
         installed = apt_holds.parse(must(run, apt_holds.QUERY))
-        difference = apt_holds.differing(installed, module.params["packages"], hold, module.params["version"])
+        difference = apt_holds.differing(installed, module.params["packages"], hold, module.params["version"], module.params["not_version"])
         if difference.missing and hold and not module.check_mode:
             module.fail_json(msg=f"These packages are not installed, so they cannot be held: {', '.join(difference.missing)}. Install them first.")
         moving = sorted({*difference.moving, *(difference.missing if hold else [])})

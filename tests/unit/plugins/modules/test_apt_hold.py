@@ -58,3 +58,9 @@ def test_check_mode_predicts_for_packages_that_are_still_to_come(host):
 def test_packages_are_let_go_of(host):
     assert run_module(apt_hold.main, {"packages": ["nvidia-driver-cuda", "nvidia-smi"], "state": "released"})["packages"] == ["nvidia-driver-cuda"]
     assert host == [["apt-mark", "unhold", "nvidia-driver-cuda"]]
+
+
+def test_only_packages_that_do_not_have_the_wanted_version_are_let_go_of(host):
+    parameters = {"packages": ["*nvidia*"], "state": "released", "version": "[3-9][0-9][0-9].*"}
+    assert not run_module(apt_hold.main, {**parameters, "not_version": "580.*"})["changed"]
+    assert run_module(apt_hold.main, {**parameters, "not_version": "595.*"})["packages"] == ["nvidia-driver-cuda"]
