@@ -249,7 +249,7 @@ DASHBOARDS = (
             Row("Health", (
                 lines("Model servers as the gateway sees them", q("litellm_deployment_state", "{{litellm_model_name}} {{api_base}}"), width=12,
                       about="0 is well, 1 partly out of order, 2 out of order."),
-                log_lines("Warnings and errors", '{service=~"llama-server|litellm", level=~"warning|error|critical"}', width=12, height=HEIGHT),
+                log_lines("Warnings and errors", '{service=~"llama-server.*|litellm", level=~"warning|error|critical"}', width=12, height=HEIGHT),
             )),
         ),
         (GPU_HOST,),

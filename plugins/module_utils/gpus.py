@@ -31,10 +31,11 @@ SIGNING_CERTIFICATES = ("var/lib/dkms/mok.pub", "var/lib/shim-signed/mok/MOK.der
 # Debian names the modules of its packages after the driver they belong to.
 MODULE_NAMES = ("nvidia", "nvidia-current-open", "nvidia-current")
 PCI_IDS = ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids")
-# Packages of which one is there wherever a driver is: the libraries that programs load, and the source or binary of the modules.
+# Packages of which one is there wherever a driver is: the libraries that programs load, and the source of the modules. Ubuntu's binary modules carry the
+# version of their kernel.
 LIBRARY_PACKAGES = re.compile(r"^(libnvidia-compute(-\d+)?(-server)?|libnvidia-ml1|libcuda1)$")
 MODULE_PACKAGES = re.compile(
-    r"^(nvidia-dkms(-\d+)?(-server)?(-open)?|nvidia-kernel-open-dkms|nvidia-kernel-dkms|nvidia-open-kernel-dkms|linux-modules-nvidia-.*)$"
+    r"^(nvidia-dkms(-\d+)?(-server)?(-open)?|nvidia-kernel-open-dkms|nvidia-kernel-dkms|nvidia-open-kernel-dkms)$"
 )
 
 

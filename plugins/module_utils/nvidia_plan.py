@@ -31,13 +31,13 @@ DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # Everything that has the driver's version; packages of other versions, such as the container toolkit, are not touched by a pin on it.
 PINNED = ("*nvidia*", "libcuda1*", "libcudadebugger1*", "cuda-drivers*", "libnvsdm*")
 # Debian packs it on its own; it works with every driver of its branch and has a version of its own.
-UNVERSIONED = ("nvidia-persistenced",)
+UNVERSIONED = ("nvidia-persistenced", "linux-modules-nvidia-")
 VERSION = re.compile(r"\d+(\.\d+)*")
 
 
 @dataclass(frozen=True)
 class Host:
-    """What the plan has to know of a host; kernel is a release, secure_boot and nvswitch are as gpu_info tells them."""
+    """What the plan has to know of a host; kernel is a release, installed the driver's version or empty, the rest as gpu_info tells it."""
 
     distribution: str
     version: str
@@ -46,6 +46,7 @@ class Host:
     gpus: Sequence[Mapping[str, Any]]
     nvswitch: str | None
     secure_boot: Mapping[str, Any]
+    installed: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ def plan(host: Host, wish: Wish) -> Plan:
     exact = f"{wish.version or branch}{'-' if wish.version else '.'}*"
     names = _packages(host, wish, branch, flavour)
     # Packages of the other source are older or newer; a version they do not have is what keeps the two from being mixed.
-    versioned = [name if name in UNVERSIONED and wish.source == DISTRIBUTION else f"{name}={exact}" for name in names]
+    # What is there of the branch stays: apt would take the newest that fits, under the feet of the loaded module.
+    kept = f"{host.installed}-*" if not wish.version and host.installed.startswith(f"{branch}.") else exact
+    versioned = [name if wish.source == DISTRIBUTION and name.startswith(UNVERSIONED) else f"{name}={kept}" for name in names]
     headers = [f"linux-headers-{host.kernel}", _headers_of_updates(host)] if needs_dkms(host, wish) else []
     components = ["contrib", "non-free", "non-free-firmware"] if wish.source == DISTRIBUTION and host.distribution == "debian" else []
     fabric = _fabric_manager(host, branch)

@@ -45,7 +45,11 @@ options:
     type: int
     default: 580
   version:
-    description: Whole version within the branch, such as V(580.95.05); the newest of the branch that is offered when not given.
+    description: Whole version within the branch, such as V(580.95.05); when not given, the one that is installed, or else the newest of the branch.
+    type: str
+    default: ""
+  installed:
+    description: Version of the driver's packages on the host as M(private_llm.platform.gpu_info) returns it. One of the branch is kept.
     type: str
     default: ""
   flavour:
@@ -144,6 +148,7 @@ def main() -> None:
             "source": {"type": "str", "choices": [nvidia_plan.VENDOR, nvidia_plan.DISTRIBUTION], "default": nvidia_plan.VENDOR},
             "branch": {"type": "int", "default": 580},
             "version": {"type": "str", "default": ""},
+            "installed": {"type": "str", "default": ""},
             "flavour": {"type": "str", "choices": ["auto", nvidia_plan.OPEN, nvidia_plan.PROPRIETARY], "default": "auto"},
             "kernel": {"type": "str"},
         },
@@ -152,7 +157,8 @@ def main() -> None:
     given = module.params
     machine = os.uname()
     host = nvidia_plan.Host(
-        *this_distribution(), machine.machine, given["kernel"] or machine.release, given["gpus"], given["nvswitch"] or None, given["secure_boot"]
+        *this_distribution(), machine.machine, given["kernel"] or machine.release, given["gpus"], given["nvswitch"] or None, given["secure_boot"],
+        given["installed"],
     )
     wish = nvidia_plan.Wish(given["source"], given["branch"], given["version"], given["flavour"])
     if found := nvidia_plan.problems(host, wish):

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Makes signed repositories of stand-ins: tiny packages with the names, versions and dependencies of NVIDIA's, and nothing of NVIDIA's in them.
 
-Usage: make_repository.py DIRECTORY KERNEL
+Usage: make_repository.py DIRECTORY KERNEL            makes them
+       make_repository.py DIRECTORY KERNEL VERSION    publishes one more version of the driver
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 
 BRANCHES = ("580.95.05", "580.105.08", "595.45.04")
+CUDA = "cuda/debian13/x86_64"
 DCGM = "1:4.5.3-1"
 TOOLKITS = ("1.20.1-1", "1.21.0-1")
 TOOLKIT_PACKAGES = ("nvidia-container-toolkit", "nvidia-container-toolkit-base", "libnvidia-container-tools", "libnvidia-container1")
@@ -137,18 +139,23 @@ def make_key(home: str, name: str) -> bytes:
     return subprocess.run([*gpg, "--armor", "--export", name], check=True, capture_output=True).stdout
 
 
+def driver(target: Path, kernel: str, version: str) -> None:
+    """One version of the driver."""
+    full = f"{version}-1"
+    package(
+        target, "nvidia-kernel-open-dkms", full, "", {"usr/share/stand-in/nvidia.ko": kernel_module(version, kernel)},
+        f"mkdir -p /lib/modules/{kernel}/updates/dkms; cp /usr/share/stand-in/nvidia.ko /lib/modules/{kernel}/updates/dkms/; depmod -a {kernel}",
+    )  # fmt: skip
+    package(target, "nvidia-driver-cuda", full, f"libcuda1 (= {full})", {"usr/bin/nvidia-smi": SMI.replace("VERSION", version)})
+    package(target, "libcuda1", full)
+    persistence = {"usr/lib/systemd/system/nvidia-persistenced.service": SERVICE.replace("NAME", "nvidia-persistenced")}
+    package(target, "nvidia-persistenced", full, "", persistence)
+
+
 def drivers(target: Path, kernel: str) -> None:
     """The driver in several branches, DCGM, and what modules are compiled with."""
     for version in BRANCHES:
-        full = f"{version}-1"
-        package(
-            target, "nvidia-kernel-open-dkms", full, "", {"usr/share/stand-in/nvidia.ko": kernel_module(version, kernel)},
-            f"mkdir -p /lib/modules/{kernel}/updates/dkms; cp /usr/share/stand-in/nvidia.ko /lib/modules/{kernel}/updates/dkms/; depmod -a {kernel}",
-        )  # fmt: skip
-        package(target, "nvidia-driver-cuda", full, f"libcuda1 (= {full})", {"usr/bin/nvidia-smi": SMI.replace("VERSION", version)})
-        package(target, "libcuda1", full)
-        persistence = {"usr/lib/systemd/system/nvidia-persistenced.service": SERVICE.replace("NAME", "nvidia-persistenced")}
-        package(target, "nvidia-persistenced", full, "", persistence)
+        driver(target, kernel, version)
     package(
         target, "datacenter-gpu-manager-4-core", DCGM, "",
         {"usr/bin/dcgmi": DCGMI, "usr/lib/systemd/system/nvidia-dcgm.service": SERVICE.replace("NAME", "nvidia-dcgm")},
@@ -169,11 +176,18 @@ def toolkit(target: Path) -> None:
             package(target, name, version, "", files, "systemctl enable nvidia-cdi-refresh.service" if files else "")
 
 
+def publish(directory: str, kernel: str, version: str) -> None:
+    """What a vendor does between two runs."""
+    cuda = Path(directory) / CUDA
+    driver(cuda, kernel, version)
+    index(cuda, f"{directory}.gnupg", "vendor@example.com")
+
+
 def main(directory: str, kernel: str) -> None:
     root = Path(directory)
     home = f"{directory}.gnupg"
     key, stranger = make_key(home, "vendor@example.com"), make_key(home, "stranger@example.com")
-    cuda = root / "cuda/debian13/x86_64"
+    cuda = root / CUDA
     cuda.mkdir(parents=True)
     drivers(cuda, kernel)
     index(cuda, home, "vendor@example.com")
@@ -199,4 +213,7 @@ def main(directory: str, kernel: str) -> None:
 
 if __name__ == "__main__":
     os.umask(0o022)
-    main(sys.argv[1], sys.argv[2])
+    if len(sys.argv) > 3:
+        publish(*sys.argv[1:])
+    else:
+        main(*sys.argv[1:])

@@ -184,9 +184,18 @@ def test_what_the_buffer_cannot_hold_is_lost_and_counted_to_the_last_one(host, o
 
 def test_a_question_that_the_model_cannot_answer_is_recorded_as_an_error(host, outside):
     began = now(host)
-    status, _text = ask(outside, MASTER_KEY, "Will it fail?", mock_response="litellm.RateLimitError", headers=None)
+    status, _text = ask(outside, key_of("person-02"), "Will it fail?", model="gone")
     found = arrived(outside, began, 1)
-    assert len(found) == 1 and (found[0]["level"] == "ERROR") == (status != 200)
+    assert status >= 500 and found
+    assert {(entry["level"], prompt_of(entry), entry["userId"]) for entry in found} == {("ERROR", "Will it fail?", "person-02")}
+
+
+def test_of_a_failure_of_who_chose_metadata_there_is_not_one_word(host, outside):
+    began = now(host)
+    assert ask(outside, key_of("lawyer"), "Will this fail too?", model="gone")[0] >= 500
+    found = arrived(outside, began, 1)
+    assert found and {(entry["level"], entry["input"], entry["output"]) for entry in found} == {("ERROR", None, None)}
+    assert not any("127.0.0.1" in (entry.get("statusMessage") or "") for entry in found)
 
 
 # -- privacy --------------------------------------------------------------------------------------------------------------
@@ -228,7 +237,7 @@ FORGERIES = {
     "another person": {"metadata": {"trace_user_id": "somebody-else", "user_api_key_user_id": "somebody-else"}, "user": "somebody-else"},
     "masks": {"metadata": {"mask_input": True, "mask_output": True}},
 }
-HEADERS = ("x-litellm-enable-message-redaction", "litellm-enable-message-redaction", "x-litellm-disable-callbacks")
+HEADERS = ("x-litellm-enable-message-redaction", "litellm-enable-message-redaction", "x-litellm-disable-callbacks", "x-litellm-call-id")
 
 
 @pytest.mark.parametrize("forged", FORGERIES.values(), ids=FORGERIES.keys())

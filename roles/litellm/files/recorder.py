@@ -22,9 +22,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import traces
 
 SECONDS_TO_END = 8.0
-# By these a request would change what is recorded of it.
+# By these a request would change what is recorded of it, or name the trace and so join somebody else's.
 HEADERS = frozenset({"x-litellm-enable-message-redaction", "litellm-enable-message-redaction", "litellm-disable-message-redaction",
-                     "x-litellm-disable-callbacks"})  # fmt: skip
+                     "x-litellm-disable-callbacks", "x-litellm-call-id"})  # fmt: skip
 FIELDS = frozenset({"no-log", "turn_off_message_logging"})
 
 

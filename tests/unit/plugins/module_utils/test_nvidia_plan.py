@@ -15,12 +15,12 @@ KERNELS = {"debian": "6.12.48+deb13-amd64", "ubuntu": "6.8.0-90-generic"}
 
 @pytest.fixture
 def host(tmp_path):
-    def build(*device_ids, distribution="debian", version="13", architecture="x86_64", nvswitch=None, secure_boot=None):
+    def build(*device_ids, distribution="debian", version="13", architecture="x86_64", nvswitch=None, secure_boot=None, installed=""):
         tree = GpuTree(tmp_path)
         for number, device_id in enumerate(device_ids or [RTX_3090]):
             tree.device(f"0000:{number:02x}:00.0", device_id)
         found = [gpus.described(gpu) for gpu in gpus.find_gpus(str(tmp_path))]
-        return nvidia_plan.Host(distribution, version, architecture, KERNELS[distribution], found, nvswitch, secure_boot or OFF)
+        return nvidia_plan.Host(distribution, version, architecture, KERNELS[distribution], found, nvswitch, secure_boot or OFF, installed)
 
     return build
 
@@ -70,7 +70,7 @@ def test_open_modules_are_taken_wherever_they_drive_every_gpu(host, cards, flavo
         (
             "ubuntu", "24.04", "distribution", 580,
             [
-                "linux-modules-nvidia-580-server-open-generic=580.*", "nvidia-headless-no-dkms-580-server-open=580.*", "nvidia-utils-580-server=580.*",
+                "linux-modules-nvidia-580-server-open-generic", "nvidia-headless-no-dkms-580-server-open=580.*", "nvidia-utils-580-server=580.*",
                 "nvidia-compute-utils-580-server=580.*", "libnvidia-compute-580-server=580.*",
             ],
         ),
@@ -85,6 +85,20 @@ def test_each_distribution_and_source_has_packages_of_its_own(host, distribution
 def test_proprietary_modules_are_other_packages(host):
     assert nvidia_plan.plan(host(GTX_1080), wish()).packages[0] == "nvidia-kernel-dkms=580.*"
     assert nvidia_plan.plan(host(GTX_1080, distribution="ubuntu", version="24.04"), wish()).packages[0] == "nvidia-dkms-580=580.*"
+
+
+@pytest.mark.parametrize(
+    "installed, taken", [("", "580.*"), ("580.95.05", "580.95.05-*"), ("575.57.08", "580.*"), ("5800.1", "580.*")]
+)
+def test_what_is_installed_of_the_branch_stays(host, installed, taken):
+    planned = nvidia_plan.plan(host(installed=installed), wish("vendor", 580))
+    assert planned.packages == [f"{name}={taken}" for name in names(planned.packages)]
+    assert planned.version == "580.*"
+
+
+def test_a_whole_version_that_is_asked_for_replaces_what_is_installed(host):
+    asked = nvidia_plan.Wish("vendor", 580, "580.105.08", "auto")
+    assert nvidia_plan.plan(host(installed="580.95.05"), asked).packages[0].endswith("=580.105.08-*")
 
 
 def test_a_whole_version_is_taken_to_the_last_digit(host):
