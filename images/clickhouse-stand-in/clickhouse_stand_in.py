@@ -31,7 +31,8 @@ NEEDED_SETTINGS = ("listen_host", "http_port", "tcp_port", "max_server_memory_us
 # System tables that grow without a bound unless they have an end.
 SYSTEM_LOGS = (
     "query_log query_thread_log query_views_log part_log trace_log metric_log asynchronous_metric_log text_log opentelemetry_span_log "
-    "processors_profile_log error_log latency_log"
+    "processors_profile_log error_log latency_log query_metric_log backup_log s3queue_log asynchronous_insert_log blob_storage_log "
+    "background_schedule_pool_log crash_log"
 ).split()
 
 

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime, timedelta
@@ -145,18 +146,26 @@ class Admin(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """One command."""
         words = self.rfile.read(int(self.headers["Content-Length"])).decode().split()
-        status, said = 200, ""
+        said = ""
         if words[:1] == ["s3.bucket.list"]:
-            said = "".join(f"  {path.name}\tsize:0\tchunk:0\n" for path in sorted(self.root.iterdir()))
-        elif words[:2] == ["s3.bucket.create", "-name"] and len(words) == 3 and BUCKET.fullmatch(words[2]):
-            (self.root / words[2]).mkdir(exist_ok=True)
-            said = f"create bucket under /buckets: {words[2]}\n"
+            said = "".join(f"  {path.name}\tsize:0\tlogical:0\tchunk:0\n" for path in sorted(self.root.iterdir()))
+        elif words[:2] == ["s3.bucket.create", "-name"]:
+            said = self._create(" ".join(words[2:]))
         elif words:
-            status, said = 400, f"unknown command: {' '.join(words)}\n"
-        self.send_response(status)
+            said = f"unknown command: {words[0]}\n"
+        self.send_response(200)
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()
         self.wfile.write(said.encode())
+
+    def _create(self, name: str) -> str:
+        if not BUCKET.fullmatch(name):
+            return f"error: invalid bucket name {name}\n"
+        try:
+            (self.root / name).mkdir(exist_ok=True)
+        except OSError as error:
+            return f"create bucket under /buckets\nerror: {error}\n"
+        return f"create bucket under /buckets\ncreated bucket {name}\n"
 
 
 def options_of(arguments: list[str]) -> dict[str, str]:
@@ -181,13 +190,19 @@ def serve(options: dict[str, str]) -> None:
 
 
 def shell() -> None:
-    """Each line of the input is a command."""
+    """Each line of the input is a command. As with the real one the end is good whatever happened, and it waits for a master without end.
+
+    The prompt before the first answer is what the real one prints when its terminal library finds no terminal, in the versions that ask it.
+    """
+    sys.stdout.write("> ")
     for line in sys.stdin:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{ADMIN_PORT}/", line.encode(), timeout=10) as answer:
-                sys.stdout.write(answer.read().decode())
-        except OSError as error:
-            sys.exit(f"error: {error}")
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{ADMIN_PORT}/", line.encode(), timeout=10) as answer:
+                    sys.stdout.write(answer.read().decode())
+                break
+            except OSError:
+                time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ LARGEST_BATCH = 100
 LARGEST_BATCH_BYTES = 2 * 1024 * 1024
 TIMEOUT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
-# A server that says so may take the same trace later; any other refusal is final.
-LATER = frozenset({408, 425, 429, *range(500, 600)})
+# A server that says so may take the same trace later, once somebody has mended its keys or its address; any other refusal is final.
+LATER = frozenset({401, 403, 404, 408, 425, 429, *range(500, 600)})
 
 
 def policy_of(default: str, *choices: object) -> str:
@@ -111,7 +111,10 @@ def as_json(value: object) -> str:
 
 
 def reply_of(response: Any) -> object:
-    """The message or messages of a chat, or the whole answer of another kind of call."""
+    """The message or messages of a chat or of a response, or the whole answer of another kind of call."""
+    output = response.get("output") if isinstance(response, Mapping) else None
+    if isinstance(output, list) and output:
+        return output[0] if len(output) == 1 else output
     choices = response.get("choices") if isinstance(response, Mapping) else None
     if not isinstance(choices, list) or not choices:
         return response
@@ -298,9 +301,13 @@ class Buffer:
             self._tell(False, f"Langfuse cannot be reached ({error}); traces wait, {self.count} of {self._most} places are taken")
             return False
         except Exception as error:  # whatever it is, requests must go on and the loss must be counted
+            if len(batch) > 1:
+                # One that is refused takes no other with it.
+                middle = len(batch) // 2
+                return self._deliver(batch[:middle]) and self._deliver(batch[middle:])
             self._done(batch)
-            self._counts.lost(len(batch), "refused")
-            self._counts.say(f"Langfuse refused {len(batch)} traces ({type(error).__name__}: {error}); they are lost")
+            self._counts.lost(1, "refused")
+            self._counts.say(f"Langfuse refused a trace ({type(error).__name__}: {error}); it is lost")
             return True
         self._done(batch)
         self._counts.sent(len(batch))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import http.server
 import importlib.util
 import json
 import struct
@@ -166,7 +167,8 @@ def test_a_request_holds_its_spans_one_by_one():
     [
         ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, [{"content": "a"}, {"content": "b"}]),
         ({"choices": [{"text": "old style"}]}, "old style"),
-        ({"output": [{"type": "message"}]}, {"output": [{"type": "message"}]}),
+        ({"output": [{"type": "message"}]}, {"type": "message"}),
+        ({"output": [{"type": "reasoning"}, {"type": "message"}]}, [{"type": "reasoning"}, {"type": "message"}]),
         ("text", "text"),
         (None, None),
     ],
@@ -272,7 +274,7 @@ def test_adding_never_waits_for_langfuse(langfuse):
     away.set()
 
 
-@pytest.mark.parametrize("problem", [traces.Refused("HTTP 401"), ValueError("a mistake of ours")])
+@pytest.mark.parametrize("problem", [traces.Refused("HTTP 400"), ValueError("a mistake of ours")])
 def test_what_langfuse_refuses_is_counted_and_does_not_stand_in_the_way(langfuse, problem):
     langfuse.problem = problem
     buffer = buffer_of(langfuse)
@@ -281,6 +283,42 @@ def test_what_langfuse_refuses_is_counted_and_does_not_stand_in_the_way(langfuse
     langfuse.problem = None
     buffer.add(b"y")
     wait_for(lambda: langfuse.taken == [b"y"])
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(400, traces.Refused), (413, traces.Refused), (401, traces.Unreachable), (403, traces.Unreachable), (404, traces.Unreachable), (503, traces.Unreachable)],
+)
+def test_what_an_operator_can_mend_is_no_reason_to_lose_a_trace(status, outcome):
+    class Langfuse(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_arguments):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Langfuse)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    send = traces.Sender(f"http://127.0.0.1:{server.server_port}", "pk", "sk")
+    with pytest.raises(outcome, match=f"HTTP {status}"):
+        send([b"x"])
+    server.shutdown()
+
+
+def test_one_trace_that_is_refused_takes_no_other_with_it(langfuse):
+    def send(spans):
+        if b"bad" in spans:
+            raise traces.Refused("HTTP 400")
+        langfuse.send(spans)
+
+    buffer = traces.Buffer(send, langfuse.counts(), 100, 10**6, pause=60)
+    for span in (b"1", b"2", b"bad", b"3", b"4"):
+        buffer.add(span)
+    buffer.close(5)
+    assert langfuse.taken == [b"1", b"2", b"3", b"4"] and langfuse.lost == {"refused": 1}
 
 
 def test_what_waits_is_sent_before_the_gateway_stops(langfuse):
