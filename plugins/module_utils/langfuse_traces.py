@@ -39,11 +39,13 @@ MOST_DELETIONS = 1000
 OUR_METADATA = "team,key,recording"
 COLUMNS = (
     "time", "trace", "observation", "person", "team", "key", "model", "name", "level", "input", "output", "input_tokens", "output_tokens",
-    "cost", "seconds", "session",
+    "cost", "seconds", "session", "error",
 )  # fmt: skip
 # A spreadsheet takes text that begins so for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MOST_WORDS = 4000
+# What was said later than this ago may still be on its way from the gateway, or through Langfuse's queue.
+SETTLED_AFTER = timedelta(minutes=15)
 TOPICS = 8
 COMMON_WORDS = frozenset(
     "about above after again against also always another because been before being below between both cannot could does doing down during "
@@ -175,12 +177,13 @@ def record_of(observation: Mapping[str, Any]) -> dict[str, Any]:
         "cost": observation.get("totalCost") or (observation.get("costDetails") or {}).get("total") or 0,
         "seconds": observation.get("latency"),
         "session": observation.get("sessionId"),
+        "error": observation.get("statusMessage"),
     }
 
 
 def _parsed(text: Any) -> Any:
-    """What was sent: JSON is read, any other text stays."""
-    if not isinstance(text, str):
+    """Messages are recorded as JSON objects or lists of them; any other text is what somebody wrote, also where it could be read as a number."""
+    if not isinstance(text, str) or not text.startswith(("{", "[")):
         return text
     try:
         return json.loads(text)
@@ -201,7 +204,7 @@ def cell(value: Any) -> Any:
 class Progress:
     """How far an export is; what lies in the files beyond it was not completed.
 
-    until is where it really ends: a period that is not over is exported up to the moment at which that began.
+    until is where it really ends: a period that is not over, or just is, is exported up to SETTLED_AFTER before the moment at which that began.
     """
 
     since: str
@@ -265,7 +268,7 @@ class Export:
         if progress and progress.is_final:
             return progress
         if progress is None or progress.complete:
-            progress = Progress(stamp(since), stamp(min(until, datetime.now(timezone.utc))), stamp(until))
+            progress = Progress(stamp(since), stamp(min(until, datetime.now(timezone.utc) - SETTLED_AFTER)), stamp(until))
         with open(self.jsonl, "a", encoding="utf-8", opener=_private) as jsonl, open(
             self.csv, "a", encoding="utf-8", newline="", opener=_private
         ) as table:

@@ -118,7 +118,8 @@ def reply_of(response: Any) -> object:
     choices = response.get("choices") if isinstance(response, Mapping) else None
     if not isinstance(choices, list) or not choices:
         return response
-    messages = [choice.get("message") or choice.get("text") for choice in choices if isinstance(choice, Mapping)]
+    # The old way to ask has text alone; said as a message it cannot be taken for JSON that somebody asked for.
+    messages = [choice.get("message") or {"role": "assistant", "content": choice.get("text")} for choice in choices if isinstance(choice, Mapping)]
     said = [{k: v for k, v in m.items() if v is not None} if isinstance(m, Mapping) else m for m in messages]
     return said[0] if len(said) == 1 else said
 

@@ -166,7 +166,7 @@ def test_a_request_holds_its_spans_one_by_one():
     "response, said",
     [
         ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, [{"content": "a"}, {"content": "b"}]),
-        ({"choices": [{"text": "old style"}]}, "old style"),
+        ({"choices": [{"text": "old style"}]}, {"role": "assistant", "content": "old style"}),
         ({"output": [{"type": "message"}]}, {"type": "message"}),
         ({"output": [{"type": "reasoning"}, {"type": "message"}]}, [{"type": "reasoning"}, {"type": "message"}]),
         ("text", "text"),

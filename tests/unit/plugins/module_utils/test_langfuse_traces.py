@@ -85,9 +85,26 @@ def test_an_export_of_a_period_that_was_not_over_is_made_anew(api_of, tmp_path):
     fake = FakeLangfuse(many(3))
     with served(fake) as url:
         assert not export.run(api_of(url), SINCE, tomorrow).is_final
-        fake.observations.insert(0, observation(99, langfuse_traces.stamp(datetime.now(UTC) - timedelta(seconds=1))))
+        fake.observations.insert(0, observation(99, langfuse_traces.stamp(datetime.now(UTC) - langfuse_traces.SETTLED_AFTER - timedelta(seconds=1))))
         assert export.run(api_of(url), SINCE, tomorrow).count == 4
     assert len(jsonl(export)) == len(table(export)) == 4
+
+
+def test_what_may_still_be_on_its_way_is_left_to_a_later_run(api_of, tmp_path):
+    export, just_now = Export(str(tmp_path / "export")), datetime.now(UTC) - timedelta(seconds=1)
+    fake = FakeLangfuse([observation(99, langfuse_traces.stamp(just_now - timedelta(minutes=1))), *many(3)])
+    with served(fake) as url:
+        progress = export.run(api_of(url), SINCE, just_now)
+    assert (progress.count, progress.complete, progress.is_final) == (3, True, False)
+
+
+@pytest.mark.parametrize("text", ["42", "true", "null", '"quoted"', "{broken", "plain"])
+def test_an_answer_that_looks_like_a_value_stays_what_somebody_wrote(text):
+    assert langfuse_traces.record_of({**observation(1, "2026-11-10T00:00:00.000Z"), "output": text})["output"] == text
+
+
+def test_an_export_tells_why_a_call_failed():
+    assert langfuse_traces.record_of({**observation(1, "2026-11-10T00:00:00.000Z"), "statusMessage": "the model is away"})["error"] == "the model is away"
 
 
 def test_a_directory_with_another_period_is_refused(api_of, tmp_path):
