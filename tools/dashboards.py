@@ -190,10 +190,12 @@ DASHBOARDS = (
                       q("platform:refusals:rate5m * 60", "refused by a limit")),
                 lines("Seconds to the first word", q("platform:first_token:p50_5m", "half of the answers"),
                       q("platform:first_token:p95_5m", "95 of 100"), unit="s"),
-                lines("Running and waiting", q("model:requests_running", "running on {{host}}"), q("model:requests_waiting", "waiting on {{host}}")),
+                lines("Running and waiting", q("model:requests_running", "running, {{service}} on {{host}}"),
+                      q("model:requests_waiting", "waiting, {{service}} on {{host}}")),
             )),
             Row("What the machines do", (
-                lines("Tokens a second", q("model:answered_tokens:rate5m", "answered by {{host}}"), q("model:prompt_tokens:rate5m", "read by {{host}}")),
+                lines("Tokens a second", q("model:answered_tokens:rate5m", "answered by {{service}} on {{host}}"),
+                      q("model:prompt_tokens:rate5m", "read by {{service}} on {{host}}")),
                 lines("GPU busy", q("gpu:busy:ratio", "{{host}} {{gpu}}"), unit="percentunit", maximum=1),
                 alert_list("Alerts", 8),
             )),
@@ -231,15 +233,15 @@ DASHBOARDS = (
         "serving", "Serving", "Queue, slots, reading and answering, cache, and how long it all takes.",
         (
             Row("Queue", (
-                lines("Running", q('model:requests_running{host=~"$host"}', "{{host}}")),
-                lines("Waiting", q('model:requests_waiting{host=~"$host"}', "{{host}}")),
-                lines("Slots busy in a step", q('llamacpp:n_busy_slots_per_decode{host=~"$host"}', "{{host}}")),
+                lines("Running", q('model:requests_running{host=~"$host"}', "{{service}} on {{host}}")),
+                lines("Waiting", q('model:requests_waiting{host=~"$host"}', "{{service}} on {{host}}")),
+                lines("Slots busy in a step", q('llamacpp:n_busy_slots_per_decode{host=~"$host"}', "{{service}} on {{host}}")),
             )),
             Row("Speed", (
-                lines("Answering, tokens a second", q('model:answer_speed:tokens_per_second{host=~"$host"}', "{{host}}"),
+                lines("Answering, tokens a second", q('model:answer_speed:tokens_per_second{host=~"$host"}', "{{service}} on {{host}}"),
                       about="While something is being answered: what one person sees."),
-                lines("Reading prompts, tokens a second", q('model:prompt_speed:tokens_per_second{host=~"$host"}', "{{host}}")),
-                lines("From the prompt cache", q('model:prompt_cache:hit_ratio1h{host=~"$host"}', "{{host}}"), unit="percentunit", maximum=1),
+                lines("Reading prompts, tokens a second", q('model:prompt_speed:tokens_per_second{host=~"$host"}', "{{service}} on {{host}}")),
+                lines("From the prompt cache", q('model:prompt_cache:hit_ratio1h{host=~"$host"}', "{{service}} on {{host}}"), unit="percentunit", maximum=1),
             )),
             Row("Latency at the gateway", (
                 lines("First word", q("platform:first_token:p50_5m", "half"), q("platform:first_token:p95_5m", "95 of 100"), unit="s"),

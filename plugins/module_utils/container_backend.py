@@ -284,6 +284,7 @@ class ContainerBackend(Backend):
             publish=given["publish"],
             user=given["user"],
             capabilities=given["capabilities"],
+            apparmor=given["apparmor"],
             devices=given["devices"],
             read_only=given["read_only"],
             tmpfs=given["tmpfs"],

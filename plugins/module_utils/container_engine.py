@@ -65,6 +65,7 @@ class Container:
     publish: Sequence[str] = ()
     user: str | None = None
     capabilities: Sequence[str] = ()
+    apparmor: str = "default"
     devices: Sequence[str] = ()
     read_only: bool = True
     tmpfs: Sequence[str] = ()

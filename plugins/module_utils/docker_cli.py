@@ -65,6 +65,8 @@ def create_arguments(container: Container, label: str) -> list[str]:
     words += ["--log-opt", f"labels={','.join(sorted(container.labels))}"] if container.labels else []
     words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(container.pids)]
     words += [w for name in container.capabilities for w in ("--cap-add", name)]
+    # Without AppArmor on the host the engine takes no notice of it.
+    words += ["--security-opt", f"apparmor={container.apparmor}"] if container.apparmor != "default" else []
     words += ["--read-only"] if container.read_only else []
     words += [w for mount in container.tmpfs for w in ("--tmpfs", mount)]
     words += ["--memory", container.memory, "--memory-swap", container.memory] if container.memory else []

@@ -17,6 +17,9 @@ from typing import Any
 
 LABELS = ("host", "service", "level")
 REPLACEMENT = "REMOVED"
+# While Loki is away an agent reads no further than what it cannot send, and tries again, rarely but for days; ten times, which is the default, are minutes.
+MOST_RETRIES = 10_000
+LONGEST_PAUSE = "1m"
 # Each has one group, which is what is replaced. RE2 has neither look-around nor references, and needs none here.
 SECRETS = (
     # keys of the gateway, of Langfuse and of others that look alike
@@ -27,16 +30,26 @@ SECRETS = (
     r"://[^:/@\s]*:([^@\s/]+)@",
     # JSON web tokens
     r"\b(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+)",
-    r"(?i:password|passwd|secret|token|api[_-]?key|private[_-]?key|(?:master|salt|access)[_-]?key|salt)[\"']?\s*[:=]\s*[\"']?([^\s\"',;&}]{8,})",
+    # tokens of Hugging Face, GitHub, GitLab and Slack
+    r"\b((?:hf_|gh[pousr]_|glpat-|xox[abeoprs]-)[A-Za-z0-9_-]{16,})",
+    # what a name says is secret, in quotes (also escaped ones, in JSON within JSON), where it may be of several words
+    r"(?i:password|passwd|secret|token|api[_-]?key|private[_-]?key|(?:master|salt|access)[_-]?key|salt)\\*[\"']\s*[:=]\s*\\*[\"]([^\"\\]{4,})",
+    # the same without quotes; what is short may be a number of tokens
+    r"(?i:password|passwd|api[_-]?key|private[_-]?key|(?:master|salt|access)[_-]?key)\\*[\"']?\s*[:=]\s*\\*[\"']?([^\s\"',;&}\\]{4,})",
+    r"(?i:secret|token|salt)\\*[\"']?\s*[:=]\s*\\*[\"']?([^\s\"',;&}\\]{8,})",
+    # arguments of programs
+    r"--(?i:[a-z-]*(?:api-key|password|passwd|secret|token))(?:\s+|=)[\"']?([^\s\"']{4,})",
 )
 # The words for each level, from the least to the worst: the last that is found counts.
 LEVELS = {
     "debug": ("debug", "trace"),
-    "info": ("info", "notice", "log"),
+    "info": ("info", "information", "notice", "log"),
     "warning": ("warn", "warning"),
     "error": ("error", "err", "eror"),
     "critical": ("critical", "fatal", "panic", "crit"),
 }
+# How programs with glog, such as SeaweedFS, begin a line of each level.
+LETTERS = {"info": "I", "warning": "W", "error": "E", "critical": "F"}
 PRIORITIES = {"debug": "debug", "info|notice": "info", "warning": "warning", "err|error": "error", "crit|alert|emerg": "critical"}
 # How a line begins that is not the continuation of the one before: a time, a level, a JSON object, the head of a trace, or systemd's own words.
 FIRST_LINE = (
@@ -96,11 +109,17 @@ def relabel_rules() -> list[dict[str, Any]]:
     ]
 
 
-def level_pattern(words: Sequence[str]) -> str:
-    """A line that names one of the words as its level: as a field, or in capitals at its beginning or before a colon."""
-    field = "|".join(words)
-    capitals = "|".join(word.upper() for word in words)
-    return rf'(?i:\b(?:level|lvl|severity)"?\s*[=:]\s*"?(?:{field})\b)|(?:^|[\s\[])(?:{capitals})\]?:|^(?:{capitals})\s'
+def level_pattern(level: str) -> str:
+    """A line that names its level: as a field, in angle brackets (ClickHouse), in capitals at its beginning, before a colon or in brackets (HAProxy),
+    in any letters as its first word before a colon, or by glog's letter.
+    """
+    field = "|".join(LEVELS[level])
+    capitals = "|".join(word.upper() for word in LEVELS[level])
+    letter = rf"|^{LETTERS[level]}\d{{4}} \d\d:" if level in LETTERS else ""
+    return (
+        rf'(?i:\b(?:level|lvl|severity)"?\s*[=:]\s*"?(?:{field})\b)|(?i:<(?:{field})>)|(?i:^(?:{field})\s*:)'
+        rf"|(?:^|[\s\[])(?:{capitals})\]?:|^(?:{capitals})\s|^\[(?:{capitals})\]{letter}"
+    )
 
 
 def stages(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
@@ -111,8 +130,8 @@ def stages(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
         whole = ("multiline", {"firstline": FIRST_LINE, "max_wait_time": "2s", "max_lines": 500})
         found.append(("match", {"selector": selector, "stages": [whole]}))
     found += [("replace", {"expression": pattern, "replace": REPLACEMENT}) for pattern in secret_patterns(settings.scrub)]
-    for level, words in LEVELS.items():
-        selector = '{level!=""} |~ `%s`' % level_pattern(words)
+    for level in LEVELS:
+        selector = '{level!=""} |~ `%s`' % level_pattern(level)
         found.append(("match", {"selector": selector, "stages": [("static_labels", {"values": {"level": level}})]}))
     return [*found, ("label_keep", {"values": list(LABELS)})]
 
@@ -157,12 +176,13 @@ def alloy(settings: Settings) -> str:
         "relabel_rules": Reference("loki.relabel.journal.rules"),
         "forward_to": [Reference("loki.process.lines.receiver")],
     }
+    endpoint = {"url": settings.loki_url, "batch_wait": "1s", "max_backoff_period": LONGEST_PAUSE, "max_backoff_retries": MOST_RETRIES}
     parts = [
         _block("logging", {"level": "warn", "format": "logfmt"}),
         _block('loki.source.journal "host"', journal),
         _block('loki.relabel "journal"', {"forward_to": []}, [_block("rule", rule) for rule in relabel_rules()]),
         _block('loki.process "lines"', {"forward_to": [Reference("loki.write.loki.receiver")]}, list(_alloy_stages(stages(settings)))),
-        _block('loki.write "loki"', {}, [_block("endpoint", {"url": settings.loki_url, "batch_wait": "1s"})]),
+        _block('loki.write "loki"', {}, [_block("endpoint", endpoint)]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -190,7 +210,9 @@ def promtail(settings: Settings, positions: str, port: int) -> dict[str, Any]:
     return {
         "server": {"http_listen_port": port, "grpc_listen_port": 0, "log_level": "warn", "enable_runtime_reload": False},
         "positions": {"filename": positions},
-        "clients": [{"url": settings.loki_url, "batchwait": "1s"}],
+        "clients": [
+            {"url": settings.loki_url, "batchwait": "1s", "backoff_config": {"max_period": LONGEST_PAUSE, "max_retries": MOST_RETRIES}},
+        ],
         "scrape_configs": [
             {
                 "job_name": "host",

@@ -115,6 +115,11 @@ options:
     type: list
     elements: str
     default: []
+  apparmor:
+    description: Profile of AppArmor; V(default) is the engine's own, V(unconfined) none, for what that one keeps from working, such as D-Bus.
+    type: str
+    choices: [default, unconfined]
+    default: default
   devices:
     description: Devices, by path or by CDI name such as V(nvidia.com/gpu=all).
     type: list
@@ -383,6 +388,7 @@ def main() -> None:
             "publish": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str"},
             "capabilities": {"type": "list", "elements": "str", "default": []},
+            "apparmor": {"type": "str", "choices": ["default", "unconfined"], "default": "default"},
             "devices": {"type": "list", "elements": "str", "default": []},
             "read_only": {"type": "bool", "default": True},
             "tmpfs": {"type": "list", "elements": "str", "default": []},

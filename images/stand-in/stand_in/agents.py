@@ -24,6 +24,7 @@ import yaml
 from stand_in.selectors import Selector
 from stand_in.server import Answer, Refused, Request, check_keys, log, refuse, serve
 
+TOO_MANY, SERVER_ERROR = 429, 500
 PRIORITIES = ("emerg", "alert", "crit", "error", "warning", "notice", "info", "debug")
 TEXT, TEXTS = str, [str]
 RULE = {"source_labels": TEXTS, "separator": TEXT, "regex": TEXT, "target_label": TEXT, "replacement": TEXT, "action": TEXT}
@@ -36,7 +37,7 @@ STAGES = {
 PROMTAIL = {
     "server": {"http_listen_port": int, "grpc_listen_port": int, "log_level": TEXT, "enable_runtime_reload": bool},
     "positions": {"filename": TEXT},
-    "clients": [{"url": TEXT, "batchwait": TEXT}],
+    "clients": [{"url": TEXT, "batchwait": TEXT, "backoff_config": {"min_period": TEXT, "max_period": TEXT, "max_retries": int}}],
     "scrape_configs": [
         {
             "job_name": TEXT,
@@ -61,6 +62,8 @@ class Plan:
     url: str
     positions: Path
     port: int
+    # As many as the real ones try when nobody says so.
+    retries: int = 10
 
 
 def seconds(duration: str) -> float:
@@ -109,7 +112,8 @@ def read_promtail(path: str) -> Plan:
     stages = [check_stage(*promtail_stage(stage)) for stage in job["pipeline_stages"]]
     journal = job["journal"]
     return Plan(journal["path"], seconds(journal["max_age"]), journal["labels"], job["relabel_configs"], stages, client["url"],
-                Path(found["positions"]["filename"]), found["server"]["http_listen_port"])
+                Path(found["positions"]["filename"]), found["server"]["http_listen_port"],
+                client.get("backoff_config", {}).get("max_retries", Plan.retries))
 
 
 # -- Alloy's language ---------------------------------------------------------------------------------------------------------------
@@ -244,9 +248,10 @@ def read_alloy(path: str, port: int, storage: str) -> Plan:
     for name, _label, attributes, _blocks in rules:
         check_keys(name, attributes, RULE)
     ((name, _label, endpoint, _blocks),) = endpoints
-    check_keys(name, endpoint, {"url": TEXT, "batch_wait": TEXT})
+    check_keys(name, endpoint, {"url": TEXT, "batch_wait": TEXT, "min_backoff_period": TEXT, "max_backoff_period": TEXT, "max_backoff_retries": int})
     return Plan(journal["path"], seconds(journal["max_age"]), journal["labels"], [rule[2] for rule in rules],
-                [check_stage(*alloy_stage(stage)) for stage in stages], endpoint["url"], Path(storage) / "journal-position", port)
+                [check_stage(*alloy_stage(stage)) for stage in stages], endpoint["url"], Path(storage) / "journal-position", port,
+                endpoint.get("max_backoff_retries", Plan.retries))
 
 
 # -- what is done with a line -------------------------------------------------------------------------------------------------------
@@ -367,19 +372,23 @@ class Agent:
             stream = streams.setdefault(json.dumps(line.labels, sort_keys=True), {"stream": line.labels, "values": []})
             stream["values"].append([str(line.stamp), line.text])
         body = json.dumps({"streams": list(streams.values())}).encode()
-        while True:
+        for _attempt in range(self.plan.retries):
             request = urllib.request.Request(self.plan.url, body, {"Content-Type": "application/json"})
             try:
                 urllib.request.urlopen(request, timeout=10).close()
                 self.sent += len(lines)
                 return
             except urllib.error.HTTPError as error:
-                self.dropped += len(lines)
-                log("error", f"final error sending batch: {error.code} {error.read().decode()}")
-                return
+                if error.code != TOO_MANY and error.code < SERVER_ERROR:
+                    self.dropped += len(lines)
+                    log("error", f"final error sending batch: {error.code} {error.read().decode()}")
+                    return
+                time.sleep(1)
             except OSError as error:
                 log("warn", f"error sending batch, will retry: {error}")
                 time.sleep(1)
+        self.dropped += len(lines)
+        log("error", "final error sending batch: no more retries")
 
 
 def follow(agent: Agent, sent: str, dropped: str) -> int:

@@ -16,6 +16,8 @@ import yaml
 from stand_in.server import Answer, Refused, Request, check_keys, log, refuse, serve
 
 TEXT = str
+# What Grafana encrypts with when nobody says otherwise.
+PUBLIC_SECRET_KEY = "SW2YcwTIb9zpOOhoPsMm"  # noqa: S105 (everybody's)
 DATA_SOURCES = {
     "apiVersion": int,
     "prune": bool,
@@ -84,6 +86,8 @@ def main(_arguments: list[str]) -> int:
         for name, path in os.environ.items():
             if name.startswith("GF_") and name.endswith("__FILE"):
                 settings[name.removesuffix("__FILE")] = Path(path).read_text().strip()
+        if settings.get("GF_SECURITY_SECRET_KEY", PUBLIC_SECRET_KEY) == PUBLIC_SECRET_KEY:
+            raise Refused("GF_SECURITY_SECRET_KEY is Grafana's own, which everybody knows")
         provisioning = Path(settings["GF_PATHS_PROVISIONING"])
         sources, boards = data_sources(provisioning), dashboards(provisioning)
         home = settings.get("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH")

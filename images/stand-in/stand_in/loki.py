@@ -16,6 +16,8 @@ from stand_in.selectors import Selector
 from stand_in.server import Answer, Refused, Request, check_keys, log, refuse, serve
 
 KEPT_LINES = 100_000
+# Nanoseconds: half of ingester.max_chunk_age, which is two hours when nobody says otherwise.
+TOO_FAR_BEHIND = 3600 * 10**9
 NUMBER = (int, float)
 CONFIGURATION = {
     "auth_enabled": bool,
@@ -75,10 +77,12 @@ class Store:
         self._lock = threading.Lock()
         self.received = 0
         self.failed = 0
+        self._newest: dict[str, int] = {}
 
     def push(self, body: bytes, encoding: str) -> None:
         """Take ``{"streams": [{"stream": LABELS, "values": [[NANOSECONDS, LINE]]}]}``; a line that is there already is taken once."""
         given = json.loads(gzip.decompress(body) if encoding == "gzip" else body)
+        behind = 0
         with self._lock:
             for stream in given["streams"]:
                 labels = {str(name): str(value) for name, value in stream["stream"].items()}
@@ -87,12 +91,17 @@ class Store:
                 for stamp, line, *_metadata in stream["values"]:
                     self.received += 1
                     key = (int(stamp), json.dumps(labels, sort_keys=True), line)
-                    if key not in self._seen:
+                    newest = self._newest[key[1]] = max(int(stamp), self._newest.get(key[1], 0))
+                    if int(stamp) < newest - TOO_FAR_BEHIND:
+                        behind += 1
+                    elif key not in self._seen:
                         self._seen.add(key)
                         self._lines.append((int(stamp), labels, line))
             for stamp, labels, line in self._lines[:-KEPT_LINES]:
                 self._seen.discard((stamp, json.dumps(labels, sort_keys=True), line))
             del self._lines[:-KEPT_LINES]
+        if behind:
+            raise Refused(f"entry too far behind: {behind} lines are older than an hour before the newest of their stream; the others were taken")
 
     def query(self, selector: Selector, start: int, end: int, limit: int, forward: bool) -> list[dict[str, Any]]:
         """Wanted lines by stream, as Loki answers them."""

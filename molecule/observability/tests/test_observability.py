@@ -22,7 +22,7 @@ from telling import ALERTMANAGER, LOKI, PROMETHEUS, ask, firing, log_lines, star
 SCENARIO = Path(__file__).resolve().parents[1]
 SETTINGS = yaml.safe_load((SCENARIO / "vars.yml").read_text())
 CONTAINERS = ("prometheus", "alertmanager", "node-exporter", "postgres-litellm-exporter", "dcgm-exporter", "loki", "alloy", "grafana")
-SECRETS = ("database_password", "grafana_password", "webhook_token")
+SECRETS = ("database_password", "grafana_password", "grafana_secret", "webhook_token")
 GRAFANA = 3000
 
 

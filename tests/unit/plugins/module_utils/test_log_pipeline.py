@@ -34,6 +34,13 @@ def scrubbed(line, own=()):
         ('{"api_key": "0123456789abcdef"}', "0123456789abcdef"),
         ("LITELLM_SALT_KEY: 0123456789abcdef", "0123456789abcdef"),
         ("salt: 0123456789abcdef", "0123456789abcdef"),
+        (r'request: {\"api_key\": \"0123-4567\", \"model\": \"x\"}', "0123-4567"),
+        ('{"password": "three small words"}', "small words"),
+        ("PGPASSWORD=short", "short"),
+        ("llama-server --api-key hunter2 --port 8000", "hunter2"),
+        ("tool --auth-token=hunter22", "hunter22"),
+        ("Downloading with hf_AbCdEfGhIjKlMnOpQrSt", "hf_AbCdEfGhIjKlMnOpQrSt"),
+        ("clone with ghp_0123456789abcdefghij", "ghp_0123456789abcdefghij"),
         ("token eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.c2lnbmF0dXJl", "eyJzdWIiOiIxMjM0"),
     ],
 )
@@ -50,6 +57,8 @@ def test_a_secret_is_replaced_and_the_rest_of_the_line_stays(line, secret):
         "GET /v1/models HTTP/1.1 200",
         "http://127.0.0.1:4000/health answered",
         "max_tokens: 200, temperature: 0.7",
+        "llama-server --api-key-file /run/credentials/api-key --metrics",
+        '{"completion_tokens": 12, "token": 7}',
     ],
 )
 def test_an_ordinary_line_is_left_alone(line):
@@ -70,14 +79,14 @@ def test_a_pattern_that_the_agents_would_not_take_is_refused(pattern, sentence):
 
 
 def test_no_pattern_needs_what_re2_does_not_have():
-    patterns = [*log_pipeline.SECRETS, log_pipeline.FIRST_LINE, *map(level_pattern, log_pipeline.LEVELS.values())]
+    patterns = [*log_pipeline.SECRETS, log_pipeline.FIRST_LINE, *map(level_pattern, log_pipeline.LEVELS)]
     assert [pattern for pattern in patterns if re.search(r"\(\?(?:[=!]|<[=!])|\\[1-9]", pattern)] == []
     assert [pattern for pattern in log_pipeline.SECRETS if re.compile(pattern).groups != 1] == []
 
 
 def level_of(line):
     """The last level that a line names."""
-    found = [level for level, words in log_pipeline.LEVELS.items() if re.search(level_pattern(words), line)]
+    found = [level for level in log_pipeline.LEVELS if re.search(level_pattern(level), line)]
     return found[-1] if found else None
 
 
@@ -90,6 +99,11 @@ def level_of(line):
         ("2026-11-25 18:00:00 UTC [12] ERROR:  relation does not exist", "error"),
         ("2026-11-25 18:00:00 UTC [12] FATAL:  password authentication failed", "critical"),
         ("[WARN]: disk is slow", "warning"),
+        ("[WARNING]  (8) : Server gateway/llm is DOWN", "warning"),
+        ("2026.11.25 18:00:00.123456 [ 1 ] {} <Error> Application: no space left", "error"),
+        ("2026.11.25 18:00:00.123456 [ 1 ] {} <Information> Application: ready", "info"),
+        ("E1125 18:00:00.123456 volume_server.go:12] no free volumes", "error"),
+        ("error: failed to load the model", "error"),
         ("an error happened somewhere", None),
         ("GET /errors 200", None),
     ],
@@ -129,6 +143,12 @@ def test_both_agents_are_told_the_same():
 def test_secrets_are_replaced_after_lines_were_joined_and_before_anything_else():
     kinds = [name for name, _options in log_pipeline.stages(SETTINGS)]
     assert kinds[0] == "match" and set(kinds[1 : 1 + len(log_pipeline.SECRETS)]) == {"replace"}
+
+
+def test_an_agent_outlives_a_store_that_is_away_for_days_without_giving_a_line_up():
+    retries = promtail(SETTINGS, "/var/lib/promtail/positions.yaml", 9080)["clients"][0]["backoff_config"]
+    assert retries == {"max_period": "1m", "max_retries": 10_000}, "a minute each, that is a week"
+    assert "max_backoff_retries = 10000" in alloy(SETTINGS) and 'max_backoff_period  = "1m"' in alloy(SETTINGS)
 
 
 def test_without_services_of_several_lines_nothing_is_joined():
