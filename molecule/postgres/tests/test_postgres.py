@@ -63,3 +63,68 @@ def test_a_killed_server_is_running_again_with_its_data(host):
         f'[ "$id" != {before} ] && docker exec postgres-litellm pg_isready -q -h 127.0.0.1 && exit 0; sleep 0.5; done; exit 1'
     )
     assert query(host, "SELECT word FROM kept").stdout.strip() == "here"
+
+
+# -- dumps -----------------------------------------------------------------------------------------------------------------
+
+DUMPS = "/var/lib/private-llm/backups/postgres-litellm"
+DUMP_NOW = "/usr/bin/python3 -I /opt/private-llm/postgres-litellm-backup/postgres_backup.py once"
+
+
+def dumps(host):
+    return host.check_output(f"ls {DUMPS}").split()
+
+
+def test_the_first_dump_is_made_without_anybody_asking(host):
+    assert dumps(host) and all(name.endswith(".dump") for name in dumps(host))
+
+
+def test_a_dump_brings_back_what_was_lost(host):
+    query(host, "DROP TABLE IF EXISTS precious; CREATE TABLE precious AS SELECT n, md5(n::text) AS word FROM generate_series(1, 5000) AS n")
+    before = query(host, "SELECT count(*), md5(string_agg(word, ',' ORDER BY n)) FROM precious").stdout
+    assert host.run(DUMP_NOW).rc == 0
+    query(host, "DROP TABLE precious")
+    assert query(host, "SELECT count(*) FROM precious").rc != 0
+    host.check_output(
+        "docker exec --interactive postgres-litellm pg_restore --username=litellm --dbname=litellm --clean --if-exists --exit-on-error "
+        f"< {DUMPS}/{dumps(host)[-1]}"
+    )
+    assert query(host, "SELECT count(*), md5(string_agg(word, ',' ORDER BY n)) FROM precious").stdout == before
+
+
+def test_dumps_are_for_root_alone(host):
+    assert host.check_output(f"stat -c '%a %U' {DUMPS}") == "700 root"
+    assert set(host.check_output(f"stat -c '%a %U' {DUMPS}/*").splitlines()) == {"600 root"}
+
+
+def test_prometheus_is_told_when_the_last_good_dump_was_made(host):
+    text = host.check_output("cat /var/lib/private-llm/metrics/backup-postgres-litellm.prom")
+    stamp = float(text.split('last_success_timestamp_seconds{backup="postgres-litellm"} ')[1].split()[0])
+    assert 0 <= float(host.check_output("date +%s")) - stamp < 3600
+    assert host.check_output("stat -c %a /var/lib/private-llm/metrics/backup-postgres-litellm.prom") == "644"
+
+
+def test_dumps_that_are_too_old_are_removed_and_others_stay(host):
+    host.check_output(f"touch {DUMPS}/2020-01-01T023000Z.dump")
+    newest = dumps(host)[-1]
+    assert host.run(DUMP_NOW).rc == 0
+    assert "2020-01-01T023000Z.dump" not in dumps(host) and newest in dumps(host)
+
+
+def test_a_dump_that_fails_says_why_and_leaves_what_was_there(host):
+    before = dumps(host)
+    told = host.check_output("cat /var/lib/private-llm/metrics/backup-postgres-litellm.prom")
+    host.check_output("systemctl stop postgres-litellm")
+    try:
+        outcome = host.run(DUMP_NOW)
+    finally:
+        host.check_output("systemctl start postgres-litellm")
+    assert outcome.rc == 1 and "No dump of postgres-litellm: pg_dump ended with" in outcome.stderr and before[-1] in outcome.stderr
+    assert dumps(host) == before
+    assert host.check_output("cat /var/lib/private-llm/metrics/backup-postgres-litellm.prom") == told
+    host.check_output("timeout 60 sh -c 'until docker exec postgres-litellm pg_isready -q -U litellm; do sleep 1; done'")
+
+
+def test_the_dumper_has_none_of_roots_powers(host):
+    status = host.check_output("cat /proc/$(systemctl show -P MainPID postgres-litellm-backup)/status")
+    assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
