@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 import time
 import urllib.error
@@ -340,12 +341,21 @@ def test_no_store_answers_from_outside_and_only_langfuse_and_the_gateway_do(host
     assert not any(outside.connects(port) for port in (5433, 5434, 6379, 8123, 9000, 8333, 3030))
 
 
+@pytest.fixture
+def listener(host):
+    """Somebody outside who takes connections: this machine, at the address that the host reaches it by."""
+    with socket.create_server(("0.0.0.0", 0)) as server:  # noqa: S104 (for this test alone)
+        yield f"{host.check_output('ip -4 route show default').split()[2]}/{server.getsockname()[1]}"
+
+
 @pytest.mark.parametrize("name", STORES[:3])
-@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
-def test_a_store_has_no_way_to_anybody_outside(host, inspect, name, address):
+def test_a_store_reaches_nobody_outside(host, inspect, listener, name):
+    connect = f"timeout 3 bash -c '</dev/tcp/{listener}'"
+    assert host.run(connect).rc == 0, "the host itself does"
+    inside = f"nsenter --target {inspect(name)['State']['Pid']} --net"
+    assert host.run(f"{inside} {connect}").rc != 0
+    assert host.run(f"{inside} ip -6 route get 2001:db8::1").rc != 0
     assert list(inspect(name)["NetworkSettings"]["Networks"]) == ["analytics"]
-    way = host.run("nsenter --target %s --net ip route get %s", str(inspect(name)["State"]["Pid"]), address)
-    assert way.rc != 0 and "unreachable" in way.stderr.lower()
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

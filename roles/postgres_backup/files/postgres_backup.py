@@ -128,7 +128,8 @@ def once(settings: Settings) -> bool:
     try:
         made = dump(settings, now)
     except BackupError as error:
-        print(f"No dump of {settings.container}: {error}. The last one that is there: {(dumps(settings) or ['none'])[-1]}", file=sys.stderr, flush=True)
+        last = next(iter(reversed(dumps(settings))), None)
+        print(f"No dump of {settings.container}: {error}. The last one that is there: {last or 'none'}", file=sys.stderr, flush=True)
         return False
     removed = prune(settings, now)
     tell_prometheus(settings, made, now)
