@@ -45,6 +45,10 @@ SLACK = 1.25
 # With several cards llama.cpp works on this many micro-batches at once and keeps their inputs (GGML_SCHED_MAX_COPIES).
 COPIES_ON_SEVERAL_CARDS = 4
 SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*$", re.IGNORECASE)
+DIVIDED_REMEDY = (
+    "Name the instance by its UUID (nvidia-smi -L; gpus, of the role: llama_server_gpus) and state its MiB (nvidia-smi shows them; gpu_memory, of "
+    "the role: llama_server_gpu_memory), for nvidia-smi tells programs of whole cards only."
+)
 ARCHITECTURE_FIELDS = ("layers", "embedding_length", "heads", "key_length", "value_length", "vocabulary_size")
 
 
@@ -67,12 +71,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card as ``nvidia-smi`` tells of it; ``mib`` is all of its memory."""
+    """A card as ``nvidia-smi`` tells of it; ``mib`` is all of its memory, also of one that is ``divided`` into instances (MIG)."""
 
     index: str
     uuid: str
     name: str
     mib: int
+    divided: bool = False
 
 
 @dataclass(frozen=True)
@@ -461,29 +466,41 @@ def report(model: Mapping[str, Any], plan: Plan) -> list[str]:
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """The cards out of ``nvidia-smi --query-gpu=index,uuid,name,memory.total --format=csv,noheader,nounits``.
+    """The cards out of ``nvidia-smi --query-gpu=index,uuid,name,memory.total,mig.mode.current --format=csv,noheader,nounits``.
 
     :raises PlanError: when a card does not say how much memory it has.
     """
     gpus = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
-        if len(row) != 4:
+        if len(row) != 5:
             continue
-        index, uuid, name, size = (cell.strip() for cell in row)
+        index, uuid, name, size, divided = (cell.strip() for cell in row)
         if not size.isdigit():
             raise PlanError(
                 "%s does not say how much memory it has (nvidia-smi: %s); state the MiB that llama-server may use (gpu_memory; of the role: "
                 "llama_server_gpu_memory)." % (name, size)
             )
-        gpus.append(Gpu(index, uuid, name, int(size)))
+        gpus.append(Gpu(index, uuid, name, int(size), divided == "Enabled"))
     return gpus
 
 
 def chosen_gpus(gpus: Sequence[Gpu], wanted: Sequence[str]) -> list[Gpu]:
-    """The cards that are named by number or UUID, all if none is named. :raises PlanError: when one of them is not there, or named twice."""
-    if not wanted:
-        return list(gpus)
-    chosen = []
+    """The cards that are named by number or UUID, all if none is named.
+
+    :raises PlanError: when one of them is not there, named twice, or divided: then CUDA sees an instance alone, whose memory is not the card's.
+    """
+    instance = next((name for name in wanted if name.startswith("MIG-")), None)
+    if instance:
+        raise PlanError("%s is an instance of a divided card (MIG). %s" % (instance, DIVIDED_REMEDY))
+    chosen = _named_gpus(gpus, wanted) if wanted else list(gpus)
+    divided = next((gpu for gpu in chosen if gpu.divided), None)
+    if divided:
+        raise PlanError("The GPU %s (%s) is divided into instances (MIG), of which a program sees one. %s" % (divided.index, divided.name, DIVIDED_REMEDY))
+    return chosen
+
+
+def _named_gpus(gpus: Sequence[Gpu], wanted: Sequence[str]) -> list[Gpu]:
+    chosen: list[Gpu] = []
     for name in wanted:
         found = [gpu for gpu in gpus if name in (gpu.index, gpu.uuid)]
         if not found:

@@ -323,13 +323,13 @@ def test_a_file_that_is_no_language_model_is_refused(model, missing):
 
 
 def test_cards_are_read_as_nvidia_smi_lists_them():
-    listed = "0, GPU-1f2e, NVIDIA H100 80GB HBM3, 81559\n1, GPU-3d4c, NVIDIA H100 80GB HBM3, 81559\n"
+    listed = "0, GPU-1f2e, NVIDIA H100 80GB HBM3, 81559, Disabled\n1, GPU-3d4c, NVIDIA H100 80GB HBM3, 81559, [N/A]\n"
     first, second = capacity_plan.parse_gpus(listed)
     assert first == capacity_plan.Gpu("0", "GPU-1f2e", "NVIDIA H100 80GB HBM3", 81559)
     assert (second.index, second.uuid) == ("1", "GPU-3d4c")
     assert capacity_plan.parse_gpus("No devices were found\n") == []
     with pytest.raises(PlanError, match="NVIDIA GB10 does not say how much memory it has"):
-        capacity_plan.parse_gpus("0, GPU-5, NVIDIA GB10, [N/A]\n")
+        capacity_plan.parse_gpus("0, GPU-5, NVIDIA GB10, [N/A], [N/A]\n")
 
 
 def test_the_hosts_memory_is_read_as_the_kernel_tells_it():
