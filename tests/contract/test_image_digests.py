@@ -16,7 +16,7 @@ from ansible_collections.private_llm.platform.tests.unit.fakes.registry import P
 from tree import ROLES, ROOT, load
 
 ROLES_ON_PROCESSORS = ("litellm", "postgres", "postgres_exporter", "node_exporter", "alloy", "alertmanager", "loki", "prometheus", "grafana")
-OLD, YESTERDAY = "2026-01-01T00:00:00Z", (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+OLD, YESTERDAY = "2026-01-01T00:00:00Z", (datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 STAND_IN_COSIGN = """\
 #!/bin/sh
 # A stand-in for cosign: it notes what it is asked and finds right what SIGNED names.

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import image_pins
 from ansible_collections.private_llm.platform.plugins.module_utils.image_pins import Pin, PinsError, Rules
 from ansible_collections.private_llm.platform.plugins.module_utils.image_registry import Found
 
-NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
@@ -70,7 +70,7 @@ def test_counted_from_the_first_sight_every_new_image_waits_and_its_waiting_coun
     assert judge(Found(NEW, days_ago(400)), waited=other, age_from="first_seen").pin is None, "another image waited"
 
 
-@pytest.mark.parametrize("created", [None, datetime(1980, 1, 1, tzinfo=timezone.utc), NOW + timedelta(days=2)])
+@pytest.mark.parametrize("created", [None, datetime(1980, 1, 1, tzinfo=UTC), NOW + timedelta(days=2)])
 def test_a_time_of_making_that_cannot_be_is_not_believed(created):
     assert judge(Found(NEW, created)).pin is None
     assert judge(Found(NEW, created), waited=Pin(NEW, image_pins.stamp(days_ago(15)))).pin is not None

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import image_registry
@@ -12,7 +12,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils.image_registr
 from ansible_collections.private_llm.platform.tests.unit.fakes.registry import PASSWORD, TOKEN, USER, StandInRegistry
 
 MADE = "2026-10-01T12:30:00.123456789Z"
-MADE_AT = datetime(2026, 10, 1, 12, 30, tzinfo=timezone.utc)
+MADE_AT = datetime(2026, 10, 1, 12, 30, tzinfo=UTC)
 IMAGE = Reference("registry.example.com", "team/web", "1.0", "")
 
 
