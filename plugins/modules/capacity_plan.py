@@ -204,7 +204,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils import capacity_plan, gguf
 
 MEMINFO = "/proc/meminfo"
-QUERY = ["--query-gpu=index,uuid,name,memory.total,mig.mode.current", "--format=csv,noheader,nounits"]
+QUERY = ["--query-gpu=index,uuid,name,memory.total,mig.mode.current,memory.used", "--format=csv,noheader,nounits"]
+
+PROGRAMS_QUERY = ["--query-compute-apps=gpu_uuid,process_name,used_memory", "--format=csv,noheader,nounits"]
 
 
 class NotThereYet(Exception):
@@ -298,6 +300,9 @@ def memory_of(module: AnsibleModule) -> capacity_plan.Memory:
         name = "a GPU" if count == 1 else "%d GPUs" % count
         return capacity_plan.Memory("gpu", "%s of %d MiB" % (name, params["gpu_memory"]), (params["gpu_memory"] // count,) * count)
     chosen = capacity_plan.chosen_gpus(installed_gpus(module), params["gpus"])[: 1 if alone else None]
+    _status, programs, _error = module.run_command([module.get_bin_path("nvidia-smi", required=True), *PROGRAMS_QUERY])
+    for warning in capacity_plan.stranger_warnings(chosen, programs):
+        module.warn(warning)
     names = sorted({gpu.name for gpu in chosen})
     return capacity_plan.Memory(
         "gpu", " and ".join(names) if len(chosen) == 1 else "%d x %s" % (len(chosen), " and ".join(names)), tuple(gpu.mib for gpu in chosen)

@@ -26,8 +26,9 @@ def cards(tmp_path, monkeypatch):
 
     def has(listed, status=0):
         program = tmp_path / "nvidia-smi"
-        asked = "*name,memory.total,mig.mode.current*noheader,nounits*"
-        program.write_text("#!/bin/sh\ncase \"$*\" in %s) printf '%%b' '%s';; esac\nexit %d\n" % (asked, listed, status))
+        asked = "*name,memory.total,mig.mode.current,memory.used*noheader,nounits*"
+        cases = "%s) printf '%%b' '%s';; *compute-apps*) echo GPU-a, python3, 9000;;" % (asked, listed)
+        program.write_text('#!/bin/sh\ncase "$*" in %s esac\nexit %d\n' % (cases, status))
         program.chmod(0o755)
         monkeypatch.setenv("PATH", "%s:/usr/bin:/bin" % tmp_path)
 
@@ -41,7 +42,7 @@ def plan(model_path, check=False, **parameters):
 
 @pytest.mark.parametrize("check", [True, False])
 def test_the_card_is_asked_and_the_plan_fills_it(model_path, cards, check):
-    cards("0, GPU-a, NVIDIA H100 80GB HBM3, 81559, [N/A]\\n")
+    cards("0, GPU-a, NVIDIA H100 80GB HBM3, 81559, [N/A], 10\\n")
     result = plan(model_path, check)
     assert (result["changed"], result["planned"]) == (False, True)
     assert (result["plan"]["slots"], result["plan"]["context_per_slot"], result["plan"]["device"]) == (20, 57344, "NVIDIA H100 80GB HBM3")
@@ -56,7 +57,7 @@ def test_every_value_is_documented_and_every_documented_value_is_there(model_pat
 
 
 def test_several_cards_are_used_together_unless_some_are_named(model_path, cards):
-    cards("0, GPU-a, A, 24564, [N/A]\\n1, GPU-b, A, 24564, [N/A]\\n2, GPU-c, B, 81559, [N/A]\\n")
+    cards("0, GPU-a, A, 24564, [N/A], 10\\n1, GPU-b, A, 24564, [N/A], 10\\n2, GPU-c, B, 81559, [N/A], 10\\n")
     assert plan(model_path)["plan"]["memory"] == 24564 * 2 + 81559
     assert plan(model_path, gpus=["2"])["plan"]["device"] == plan(model_path, gpus=["GPU-c"])["plan"]["device"] == "B"
     assert plan(model_path, gpus=["0", "GPU-b"])["plan"]["device"] == "2 x A"
@@ -65,9 +66,14 @@ def test_several_cards_are_used_together_unless_some_are_named(model_path, cards
 
 
 def test_a_server_that_does_not_split_its_model_has_the_first_card_alone(model_path, cards):
-    cards("0, GPU-a, A, 24564, [N/A]\\n1, GPU-b, A, 24564, [N/A]\\n")
+    cards("0, GPU-a, A, 24564, [N/A], 10\\n1, GPU-b, A, 24564, [N/A], 10\\n")
     assert plan(model_path, split_mode="none")["plan"]["memory"] == 24564
     assert plan(model_path, split_mode="none", gpus=["1"], gpu_memory=24000)["plan"]["memory"] == 24000
+
+
+def test_a_card_that_another_program_holds_is_told_of(model_path, cards):
+    cards("0, GPU-a, A, 24564, [N/A], 9010\\n")
+    assert "Other programs than llama-server take 9010 MiB of the GPU 0 (A)" in plan(model_path)["printed"]
 
 
 def test_memory_that_is_stated_for_two_cards_is_that_of_both(model_path):
@@ -77,7 +83,7 @@ def test_memory_that_is_stated_for_two_cards_is_that_of_both(model_path):
 
 @pytest.mark.parametrize("check", [True, False])
 def test_a_divided_card_is_not_planned_as_if_it_were_whole(model_path, cards, check):
-    cards("0, GPU-a, NVIDIA H100 80GB HBM3, 81559, Enabled\\n1, GPU-b, NVIDIA L4, 23034, [N/A]\\n")
+    cards("0, GPU-a, NVIDIA H100 80GB HBM3, 81559, Enabled, 10\\n1, GPU-b, NVIDIA L4, 23034, [N/A], 10\\n")
     for named in ([], ["0"], ["GPU-a"]):
         refused = plan(model_path, check, gpus=named)["msg"]
         assert refused.startswith("The GPU 0 (NVIDIA H100 80GB HBM3) is divided into instances (MIG), of which a program sees one.")
