@@ -20,15 +20,16 @@ ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "sbsa"}
 
 @dataclass(frozen=True)
 class Key:
-    """A key's file in the repository, and its fingerprint as far as NVIDIA published it."""
+    """A key's file in the repository, and its whole fingerprint."""
 
     file: str
     fingerprint: str
 
 
 OLD_KEY = Key("3bf863cc.pub", "EB693B3035CD5710E231E123A4B469963BF863CC")
-# The old key's own signature is of a kind that apt of Debian 13 refuses.
-NEW_KEY = Key("8793F200.pub", "8793F200")
+# The old key's own signature is of a kind that apt of Debian 13 refuses. NVIDIA published the new one's last digits, in its file's name; the whole
+# fingerprint is what others read from that file and committed in public.
+NEW_KEY = Key("8793F200.pub", "02182E60104FCDC26EAE1B8597A5D4CB8793F200")
 DISTRIBUTIONS = {
     ("debian", "12"): ("debian12", OLD_KEY),
     ("debian", "13"): ("debian13", NEW_KEY),

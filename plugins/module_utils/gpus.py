@@ -21,6 +21,9 @@ VENDOR_MELLANOX = 0x15B3
 GPU_CLASSES = (0x0300, 0x0302)
 BRIDGE_CLASS = 0x0680
 SECURE_BOOT_VARIABLE = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+# Where shim says that somebody at the console turned its checks off; the kernel then takes modules as if Secure Boot was off.
+SHIM_VARIABLE = "sys/firmware/efi/efivars/MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
+NON_VOLATILE = 1
 # Lists of certificates that the kernel trusts for modules, as shim and the firmware hand them over.
 TRUSTED_CERTIFICATES = (
     "sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23",
@@ -179,10 +182,15 @@ def nvswitch(root: str = "/") -> str | None:
     return None
 
 
+def _shim_is_off(variable: bytes) -> bool:
+    # As the kernel reads it: one that outlives a boot was not written by shim.
+    return variable[4:5] == b"\x01" and not int.from_bytes(variable[:4], "little") & NON_VOLATILE
+
+
 def secure_boot(root: str = "/") -> dict[str, Any]:
     """Whether the firmware lets only signed modules in, and whether the one that DKMS signs with would be let in."""
     # Four bytes of attributes come before the value.
-    enabled = _read_bytes(root, SECURE_BOOT_VARIABLE)[4:5] == b"\x01"
+    enabled = _read_bytes(root, SECURE_BOOT_VARIABLE)[4:5] == b"\x01" and not _shim_is_off(_read_bytes(root, SHIM_VARIABLE))
     trusted = b"".join(_read_bytes(root, path) for path in TRUSTED_CERTIFICATES)
     certificates = [(path, content) for path in SIGNING_CERTIFICATES if (content := _read_bytes(root, path))]
     enrolled = [path for path, content in certificates if content in trusted]
@@ -199,6 +207,30 @@ def _installed(run: Runner) -> dict[str, str]:
     _status, output, _errors = run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\t${Version}\n", "*nvidia*", "libcuda1"])
     rows = [line.split("\t") for line in output.splitlines() if line.count("\t") == 2]
     return {package: version for state, package, version in rows if state[1:2] == "i"}
+
+
+def driver_packages(run: Runner) -> list[str]:
+    """Names of the installed packages that may be of a driver, sorted."""
+    return sorted(_installed(run))
+
+
+def next_kernel(kernel: str, root: str = "/") -> str:
+    """The kernel that the host boots next: the newest one in /boot, or the given one where that has none."""
+    found = [os.path.basename(path).removeprefix("vmlinuz-") for path in glob.glob(os.path.join(root, "boot/vmlinuz-*"))]
+    return max([kernel, *found], key=_by_number)
+
+
+def _by_number(release: str) -> list[tuple[int, int, str]]:
+    # A number is newer than a word in its place, as in 6.12.48 and 6.12-rc1.
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|[a-z]+", release)]
+
+
+def kernel_metapackages(run: Runner) -> list[str]:
+    """Which packages bring the host its next kernels, by what follows ``linux-image-`` in their names (``amd64``, ``generic-hwe-24.04``)."""
+    _status, output, _errors = run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\t${Package}\n", "linux-image-[a-z]*"])
+    rows = [line.split("\t") for line in output.splitlines() if line.count("\t") == 1]
+    names = [package.removeprefix("linux-image-") for state, package in rows if state[1:2] == "i"]
+    return sorted(name for name in names if not name.startswith("unsigned-") and not name.endswith("-dbg"))
 
 
 def _on_disk(run: Runner, kernel: str) -> str | None:

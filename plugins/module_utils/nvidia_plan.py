@@ -4,7 +4,8 @@
 """Which packages make NVIDIA's driver on a host: branch, flavour of the kernel modules, where they come from, and what stands in the way.
 
 Sources: NVIDIA's driver installation guide (names of packages, branches), the package indexes of Debian 12 and 13 (names, branches, dependencies),
-Ubuntu's documentation of its signed modules; as of November 2026.
+Ubuntu's documentation of its signed modules; as of November 2026. What NVIDIA's repository for Debian 13 lacks: threads 38, 40 and 41 of
+NVIDIA/cuda-repo-management.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ SUPPORTED = (("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu",
 DEBIAN_BRANCHES = {"12": 535, "13": 550}
 # Debian 12's security updates left the source of its open modules behind, so that it cannot be installed beside the other packages.
 DEBIAN_WITHOUT_OPEN = ("12",)
+# NVIDIA's long-term branch, and what takes its place in repositories that do not have it.
+LONG_TERM_BRANCH = 580
+VENDOR_BRANCHES = {("debian", "13"): 595}
 FIRST_WITH_OPEN = 515
 # From here on NVIDIA's packages for Ubuntu are called the same for each branch.
 FIRST_WITHOUT_SUFFIX = 590
@@ -30,6 +34,11 @@ FIRST_WITHOUT_PROPRIETARY = 620
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # Everything that has the driver's version; packages of other versions, such as the container toolkit, are not touched by a pin on it.
 PINNED = ("*nvidia*", "libcuda1*", "libcudadebugger1*", "cuda-drivers*", "libnvsdm*")
+# How the release files of those repositories are marked whose packages of the driver are not wanted.
+ORIGIN_OF_VENDOR = "l=NVIDIA CUDA"
+ORIGINS = {"debian": "o=Debian", "ubuntu": "o=Ubuntu"}
+# Of Debian's own packages only these clash with the vendor's; others, such as nvidia-support, are used by both.
+CLASHING_IN_DEBIAN = ("nvidia-kernel-*dkms", "nvidia-open-kernel-*", "nvidia-smi", "nvidia-persistenced", "libcuda1", "libnvidia-ml1", "nvidia-driver*")
 # Debian packs it on its own; it works with every driver of its branch and has a version of its own.
 UNVERSIONED = ("nvidia-persistenced", "linux-modules-nvidia-")
 VERSION = re.compile(r"\d+(\.\d+)*")
@@ -37,7 +46,11 @@ VERSION = re.compile(r"\d+(\.\d+)*")
 
 @dataclass(frozen=True)
 class Host:
-    """What the plan has to know of a host; kernel is a release, installed the driver's version or empty, the rest as gpu_info tells it."""
+    """What the plan has to know of a host.
+
+    kernel: release of the running kernel; installed: the driver's version or empty; next_kernel: release of the one that is booted next, empty for the
+    same; the rest as gpu_info tells it.
+    """
 
     distribution: str
     version: str
@@ -47,14 +60,20 @@ class Host:
     nvswitch: str | None
     secure_boot: Mapping[str, Any]
     installed: str = ""
+    next_kernel: str = ""
+    kernel_metapackages: Sequence[str] = ()
+    packages: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the operator asks for: source is vendor or distribution, flavour auto, open or proprietary, version a whole one or empty."""
+    """What the operator asks for.
+
+    source: vendor or distribution; flavour: auto, open or proprietary; version: a whole one or empty; branch: None for the one that fits.
+    """
 
     source: str
-    branch: int
+    branch: int | None
     version: str
     flavour: str
 
@@ -73,13 +92,20 @@ class Plan:
     components: list[str]
     pinned: list[str]
     held: list[str] = field(default_factory=list)
+    kernels: list[str] = field(default_factory=list)
+    unwanted_origin: str = ""
+    unwanted: list[str] = field(default_factory=list)
 
 
 def branch_of(host: Host, wish: Wish) -> int:
     """The branch that will be installed: Debian's own packages leave no choice."""
     if wish.source == DISTRIBUTION and host.distribution == "debian":
-        return DEBIAN_BRANCHES.get(host.version, wish.branch)
-    return wish.branch
+        return DEBIAN_BRANCHES.get(host.version, LONG_TERM_BRANCH)
+    if wish.branch is not None:
+        return wish.branch
+    if wish.version and VERSION.fullmatch(wish.version):
+        return int(wish.version.partition(".")[0])
+    return VENDOR_BRANCHES.get((host.distribution, host.version), LONG_TERM_BRANCH) if wish.source == VENDOR else LONG_TERM_BRANCH
 
 
 def flavour_of(host: Host, wish: Wish) -> str:
@@ -108,7 +134,8 @@ def problems(host: Host, wish: Wish) -> list[str]:
     if (host.distribution, host.version) not in SUPPORTED or host.architecture not in DEBIAN_ARCHITECTURES:
         known = ", ".join(f"{name} {number}" for name, number in SUPPORTED)
         return [f"The driver can be installed on {known} with an x86_64 or aarch64 processor; this is {host.distribution} {host.version}, {host.architecture}."]
-    return [*_of_wish(host, wish), *_of_gpus(host, wish), *_of_sources(host, wish), *_of_secure_boot(host, wish)]
+    parts = (_of_wish, _of_gpus, _of_sources, _of_the_other_source, _of_secure_boot)
+    return [sentence for part in parts for sentence in part(host, wish)]
 
 
 def _of_wish(host: Host, wish: Wish) -> Iterator[str]:
@@ -131,11 +158,45 @@ def _of_gpus(host: Host, wish: Wish) -> Iterator[str]:
             remedy = "take the vendor's packages" if wish.source == DISTRIBUTION else "choose a newer branch"
             yield f"{name} needs branch {gpu['oldest_branch']} of the driver or a newer one, {branch} does not know it: {remedy}."
         if gpu["newest_branch"] and branch > gpu["newest_branch"]:
-            yield f"{name} was last known to branch {gpu['newest_branch']}, {branch} does not drive it any more: choose an older branch, or take the card out."
+            yield f"{name} was last known to branch {gpu['newest_branch']}, {branch} does not drive it any more: {_older(host, wish)}."
         if flavour == OPEN and gpu["open_modules"] == OPEN_IMPOSSIBLE:
             yield f"{name} is not driven by the open kernel modules, which the others need or you chose: it needs the proprietary ones."
         if flavour == PROPRIETARY and gpu["open_modules"] == OPEN_REQUIRED:
             yield f"{name} is driven by the open kernel modules alone, not by the proprietary ones."
+
+
+def _older(host: Host, wish: Wish) -> str:
+    if wish.branch is None and wish.source == VENDOR and (host.distribution, host.version) in VENDOR_BRANCHES:
+        return "NVIDIA's repository has no older branch for this distribution, so take the distribution's own packages, or take the card out"
+    return "choose an older branch, or take the card out"
+
+
+def _of_the_other_source(host: Host, wish: Wish) -> Iterator[str]:
+    """The two sources cut the driver into packages in different ways, which apt cannot turn into each other."""
+    others = [name for name in host.packages if _is_of_the_other_source(host, wish, name)]
+    # NVIDIA's driver for Debian always has this package, Debian's own never.
+    has_vendor = "nvidia-driver-cuda" in host.packages
+    if host.distribution == "debian" and host.installed and has_vendor != (wish.source == VENDOR):
+        others = others or ["libcuda1"]
+    if others:
+        origin = "the distribution's" if wish.source == VENDOR else "NVIDIA's"
+        yield (
+            f"A driver out of {origin} repository is installed ({', '.join(others)}), and you ask for the other source, whose packages cannot replace it. "
+            f"Stop what uses the GPU, run 'apt-get purge --allow-change-held-packages {' '.join(_of_a_driver(host))}' and 'apt-get autoremove --purge' "
+            "on the host, and run this again; or keep the source (nvidia_driver_source)."
+        )
+
+
+def _of_a_driver(host: Host) -> list[str]:
+    return [name for name in host.packages if "container" not in name]
+
+
+def _is_of_the_other_source(host: Host, wish: Wish, name: str) -> bool:
+    if host.distribution == "debian":
+        return name == ("nvidia-open-kernel-dkms" if wish.source == VENDOR else "nvidia-driver-cuda")
+    of_archive = re.search(r"^(nvidia|libnvidia)-.*-\d+-server(-open)?$", name) is not None
+    of_vendor = re.search(r"^(nvidia-dkms|nvidia-utils|libnvidia-compute)(-\d+)?(-open)?$", name) is not None
+    return of_archive if wish.source == VENDOR else of_vendor
 
 
 def _of_sources(host: Host, wish: Wish) -> Iterator[str]:
@@ -175,18 +236,31 @@ def plan(host: Host, wish: Wish) -> Plan:
     # What is there of the branch stays: apt would take the newest that fits, under the feet of the loaded module.
     kept = f"{host.installed}-*" if not wish.version and host.installed.startswith(f"{branch}.") else exact
     versioned = [name if wish.source == DISTRIBUTION and name.startswith(UNVERSIONED) else f"{name}={kept}" for name in names]
-    headers = [f"linux-headers-{host.kernel}", _headers_of_updates(host)] if needs_dkms(host, wish) else []
+    kernels = list(dict.fromkeys([host.kernel, host.next_kernel or host.kernel]))
+    headers = [f"linux-headers-{name}" for name in (*kernels, *_kernel_flavours(host))] if needs_dkms(host, wish) else []
     components = ["contrib", "non-free", "non-free-firmware"] if wish.source == DISTRIBUTION and host.distribution == "debian" else []
     fabric = _fabric_manager(host, branch)
-    return Plan(branch, flavour, cuda_major_of(branch), exact, headers, versioned, fabric, components, list(PINNED), [*names, *fabric])
+    origin, unwanted = _unwanted(host, wish)
+    return Plan(
+        branch, flavour, cuda_major_of(branch), exact, headers, versioned, fabric, components, list(PINNED), [*names, *fabric], kernels, origin, unwanted,
+    )  # fmt: skip
 
 
-def _headers_of_updates(host: Host) -> str:
-    # Without them the next kernel would come without a driver.
+def _unwanted(host: Host, wish: Wish) -> tuple[str, list[str]]:
+    """Packages of the other source: it may have the same branch, or a package without a version of the driver."""
+    if wish.source == DISTRIBUTION:
+        return ORIGIN_OF_VENDOR, list(PINNED)
+    return ORIGINS[host.distribution], list(CLASHING_IN_DEBIAN if host.distribution == "debian" else PINNED)
+
+
+def _kernel_flavours(host: Host) -> list[str]:
+    """The kinds of kernels that updates bring; without their headers or modules the next kernel would come without a driver."""
+    if host.kernel_metapackages:
+        return list(host.kernel_metapackages)
     if host.distribution == "ubuntu":
-        return f"linux-headers-{host.kernel.rpartition('-')[2]}"
+        return [host.kernel.rpartition("-")[2]]
     flavour = re.search(r"-((?:cloud-|rt-)?(?:amd64|arm64))$", host.kernel)
-    return f"linux-headers-{flavour[1] if flavour else DEBIAN_ARCHITECTURES[host.architecture]}"
+    return [flavour[1] if flavour else DEBIAN_ARCHITECTURES[host.architecture]]
 
 
 def _packages(host: Host, wish: Wish, branch: int, flavour: str) -> list[str]:
@@ -197,10 +271,9 @@ def _packages(host: Host, wish: Wish, branch: int, flavour: str) -> list[str]:
         return ["nvidia-kernel-open-dkms" if is_open else "nvidia-kernel-dkms", "nvidia-driver-cuda", "nvidia-persistenced"]
     if wish.source == DISTRIBUTION:
         kind = f"{branch}-server{'-open' if is_open else ''}"
-        kernel = host.kernel.rpartition("-")[2]
         return [
-            f"linux-modules-nvidia-{kind}-{kernel}", f"nvidia-headless-no-dkms-{kind}", f"nvidia-utils-{branch}-server",
-            f"nvidia-compute-utils-{branch}-server", f"libnvidia-compute-{branch}-server",
+            *(f"linux-modules-nvidia-{kind}-{kernel}" for kernel in _kernel_flavours(host)), f"nvidia-headless-no-dkms-{kind}",
+            f"nvidia-utils-{branch}-server", f"nvidia-compute-utils-{branch}-server", f"libnvidia-compute-{branch}-server",
         ]  # fmt: skip
     suffix = "" if branch >= FIRST_WITHOUT_SUFFIX else f"-{branch}"
     modules = f"nvidia-dkms{suffix}{'-open' if is_open else ''}"

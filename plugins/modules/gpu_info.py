@@ -161,6 +161,23 @@ kernel:
   type: str
   returned: always
   sample: 6.12.48+deb13-amd64
+next_kernel:
+  description: Release of the kernel that the host boots next, the newest one that is installed.
+  type: str
+  returned: always
+  sample: 6.12.57+deb13-amd64
+kernel_metapackages:
+  description: Packages that bring the host its next kernels, by what follows C(linux-image-) in their names.
+  type: list
+  elements: str
+  returned: always
+  sample: [amd64]
+packages:
+  description: Installed packages that may be of a driver.
+  type: list
+  elements: str
+  returned: always
+  sample: [libcuda1, nvidia-driver-cuda, nvidia-kernel-open-dkms]
 """
 
 import os
@@ -179,7 +196,8 @@ def main() -> None:
     root = module.params["root"]
     kernel = module.params["kernel"] or os.uname().release
     found = gpus.find_gpus(root)
-    driver = gpus.driver(runner(module), kernel, root)
+    run = runner(module)
+    driver = gpus.driver(run, kernel, root)
     reason = gpus.reboot_reason(driver, found)
     module.exit_json(
         changed=False,
@@ -189,6 +207,9 @@ def main() -> None:
         secure_boot=gpus.secure_boot(root),
         nvswitch=gpus.nvswitch(root),
         kernel=kernel,
+        next_kernel=gpus.next_kernel(kernel, root),
+        kernel_metapackages=gpus.kernel_metapackages(run),
+        packages=gpus.driver_packages(run),
     )
 
 

@@ -41,9 +41,12 @@ options:
     choices: [vendor, distribution]
     default: vendor
   branch:
-    description: Branch of the driver. Debian's own packages have one branch only, which is then taken.
-    type: int
-    default: 580
+    description:
+      - Branch of the driver, a number, or V(auto) for the long-term branch 580, or what NVIDIA's repository has instead where it does not have that
+        (595 for Debian 13).
+      - Debian's own packages have one branch only, which is then taken.
+    type: str
+    default: auto
   version:
     description: Whole version within the branch, such as V(580.95.05); when not given, the one that is installed, or else the newest of the branch.
     type: str
@@ -60,6 +63,20 @@ options:
   kernel:
     description: Release of the kernel that modules are for; the running one when not given.
     type: str
+  next_kernel:
+    description: Release of the kernel that the host boots next, as M(private_llm.platform.gpu_info) returns it. It gets modules, too.
+    type: str
+    default: ""
+  kernel_metapackages:
+    description: Packages that bring the next kernels, as M(private_llm.platform.gpu_info) returns them.
+    type: list
+    elements: str
+    default: []
+  packages:
+    description: Installed packages as M(private_llm.platform.gpu_info) returns them; those of the other O(source) stand in the way.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: private_llm.platform.gpu_info
 """
@@ -129,9 +146,24 @@ plan:
       type: list
       elements: str
       sample: [nvidia-kernel-open-dkms, nvidia-driver-cuda, nvidia-persistenced]
+    kernels:
+      description: Releases of the kernels that need modules, the running one first.
+      type: list
+      elements: str
+      sample: [6.12.48+deb13-amd64]
+    unwanted_origin:
+      description: Mark of the repositories whose packages of the driver are not to be taken, as a pin of apt matches it.
+      type: str
+      sample: o=Debian
+    unwanted:
+      description: Patterns of the names of these packages.
+      type: list
+      elements: str
+      sample: [libcuda1]
 """
 
 import os
+import re
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
@@ -146,11 +178,14 @@ def main() -> None:
             "secure_boot": {"type": "dict", "required": True},
             "nvswitch": {"type": "str"},
             "source": {"type": "str", "choices": [nvidia_plan.VENDOR, nvidia_plan.DISTRIBUTION], "default": nvidia_plan.VENDOR},
-            "branch": {"type": "int", "default": 580},
+            "branch": {"type": "str", "default": "auto"},
             "version": {"type": "str", "default": ""},
             "installed": {"type": "str", "default": ""},
             "flavour": {"type": "str", "choices": ["auto", nvidia_plan.OPEN, nvidia_plan.PROPRIETARY], "default": "auto"},
             "kernel": {"type": "str"},
+            "next_kernel": {"type": "str", "default": ""},
+            "kernel_metapackages": {"type": "list", "elements": "str", "default": []},
+            "packages": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -158,9 +193,12 @@ def main() -> None:
     machine = os.uname()
     host = nvidia_plan.Host(
         *this_distribution(), machine.machine, given["kernel"] or machine.release, given["gpus"], given["nvswitch"] or None, given["secure_boot"],
-        given["installed"],
-    )
-    wish = nvidia_plan.Wish(given["source"], given["branch"], given["version"], given["flavour"])
+        given["installed"], given["next_kernel"], given["kernel_metapackages"], given["packages"],
+    )  # fmt: skip
+    if not re.fullmatch(r"auto|\d{3}", given["branch"]):
+        module.fail_json(msg=f"The branch '{given['branch']}' is none: give its number, such as 580, or auto. Nothing was changed.")
+    branch = None if given["branch"] == "auto" else int(given["branch"])
+    wish = nvidia_plan.Wish(given["source"], branch, given["version"], given["flavour"])
     if found := nvidia_plan.problems(host, wish):
         module.fail_json(msg=" ".join([*found, "Nothing was changed."]), problems=found)
     module.exit_json(changed=False, plan=asdict(nvidia_plan.plan(host, wish)))

@@ -126,7 +126,7 @@ def index(target: Path, home: str, key: str) -> None:
     (target / "Packages").write_bytes(packages)
     (target / "Packages.gz").write_bytes(gzip.compress(packages))
     sums = [f" {hashlib.sha256((target / n).read_bytes()).hexdigest()} {(target / n).stat().st_size} {n}" for n in ("Packages", "Packages.gz")]
-    release = "Origin: stand-in\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n" + "\n".join(sums) + "\n"
+    release = "Origin: stand-in\nLabel: NVIDIA CUDA\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n" + "\n".join(sums) + "\n"
     gpg = ["gpg", "--homedir", home, "--batch", "--yes", "--local-user", key, "--clearsign", "--output", target / "InRelease"]
     subprocess.run(gpg, input=release.encode(), check=True, capture_output=True)
 

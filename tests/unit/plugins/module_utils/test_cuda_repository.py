@@ -12,7 +12,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils import cuda_r
     ("distribution", "version", "architecture", "directory", "key", "fingerprint"),
     [
         ("debian", "12", "x86_64", "debian12/x86_64/", "3bf863cc.pub", "EB693B3035CD5710E231E123A4B469963BF863CC"),
-        ("debian", "13", "x86_64", "debian13/x86_64/", "8793F200.pub", "8793F200"),
+        ("debian", "13", "x86_64", "debian13/x86_64/", "8793F200.pub", "02182E60104FCDC26EAE1B8597A5D4CB8793F200"),
         ("ubuntu", "22.04", "x86_64", "ubuntu2204/x86_64/", "3bf863cc.pub", "EB693B3035CD5710E231E123A4B469963BF863CC"),
         ("ubuntu", "24.04", "aarch64", "ubuntu2404/sbsa/", "3bf863cc.pub", "EB693B3035CD5710E231E123A4B469963BF863CC"),
     ],

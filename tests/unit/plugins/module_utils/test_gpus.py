@@ -140,3 +140,37 @@ def test_the_container_toolkit_alone_is_no_driver(tree):
 def test_a_reboot_is_due_when_what_runs_is_not_what_is_installed(tree, found, held_by, reason):
     tree.device("0000:01:00.0", 0x2204, driver=held_by)
     assert gpus.reboot_reason(found, gpus.find_gpus(str(tree.root))) == reason
+
+
+SHIM = "sys/firmware/efi/efivars/MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
+
+
+@pytest.mark.parametrize(
+    ("state", "enabled"),
+    [(None, True), (b"\x06\0\0\0\x00", True), (b"\x06\0\0\0\x01", False), (b"\x07\0\0\0\x01", True)],
+)
+def test_secure_boot_is_off_where_somebody_at_the_console_told_shim_so_and_nobody_else(tree, state, enabled):
+    tree.write(gpus.SECURE_BOOT_VARIABLE, ENABLED)
+    if state is not None:
+        tree.write(SHIM, state)
+    assert gpus.secure_boot(str(tree.root))["enabled"] is enabled
+
+
+@pytest.mark.parametrize(
+    ("kernels", "newest"),
+    [
+        ([], "6.1.0-30-amd64"),
+        (["6.1.0-9-amd64", "6.1.0-30-amd64"], "6.1.0-30-amd64"),
+        (["6.1.0-30-amd64", "6.1.0-31-amd64"], "6.1.0-31-amd64"),
+        (["6.12.48+deb13-amd64"], "6.12.48+deb13-amd64"),
+    ],
+)
+def test_the_newest_kernel_is_the_one_that_is_booted_next(tree, kernels, newest):
+    for kernel in kernels:
+        tree.write(f"boot/vmlinuz-{kernel}", "")
+    assert gpus.next_kernel("6.1.0-30-amd64", str(tree.root)) == newest
+
+
+def test_packages_that_bring_kernels_are_told_from_kernels():
+    rows = ["ii \tlinux-image-generic-hwe-24.04", "ii \tlinux-image-unsigned-6.8.0-90-generic", "rc \tlinux-image-virtual", "ii \tlinux-image-amd64-dbg"]
+    assert gpus.kernel_metapackages(lambda _arguments: (0, "\n".join(rows), "")) == ["generic-hwe-24.04"]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import gpus, nvidia_plan
 from ansible_collections.private_llm.platform.tests.unit.fakes.gpu_tree import GpuTree
@@ -15,12 +17,12 @@ KERNELS = {"debian": "6.12.48+deb13-amd64", "ubuntu": "6.8.0-90-generic"}
 
 @pytest.fixture
 def host(tmp_path):
-    def build(*device_ids, distribution="debian", version="13", architecture="x86_64", nvswitch=None, secure_boot=None, installed=""):
+    def build(*device_ids, distribution="debian", version="13", architecture="x86_64", nvswitch=None, secure_boot=None, installed="", **more):
         tree = GpuTree(tmp_path)
         for number, device_id in enumerate(device_ids or [RTX_3090]):
             tree.device(f"0000:{number:02x}:00.0", device_id)
         found = [gpus.described(gpu) for gpu in gpus.find_gpus(str(tmp_path))]
-        return nvidia_plan.Host(distribution, version, architecture, KERNELS[distribution], found, nvswitch, secure_boot or OFF, installed)
+        return nvidia_plan.Host(distribution, version, architecture, KERNELS[distribution], found, nvswitch, secure_boot or OFF, installed, **more)
 
     return build
 
@@ -116,6 +118,87 @@ def test_a_whole_version_is_taken_to_the_last_digit(host):
 )
 def test_modules_that_are_compiled_get_headers_for_this_kernel_and_the_next(host, distribution, version, source, headers):
     assert nvidia_plan.plan(host(distribution=distribution, version=version), wish(source)).headers == headers
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "source", "branch"),
+    [
+        ("debian", "12", "vendor", 580), ("debian", "13", "vendor", 595), ("debian", "13", "distribution", 550), ("ubuntu", "22.04", "vendor", 580),
+        ("ubuntu", "24.04", "distribution", 580),
+    ],
+)  # fmt: skip
+def test_the_branch_that_nobody_names_is_one_that_the_repository_has(host, distribution, version, source, branch):
+    assert nvidia_plan.plan(host(distribution=distribution, version=version), wish(source, None)).branch == branch
+
+
+def test_a_whole_version_names_its_branch(host):
+    assert nvidia_plan.plan(host(), wish(branch=None, version="590.44.01")).branch == 590
+
+
+def test_a_card_that_is_too_old_for_what_debian_13_is_offered_is_led_to_debian_s_own_packages(host):
+    (sentence,) = nvidia_plan.problems(host(GTX_1080), wish(branch=None))
+    assert "595 does not drive it any more" in sentence and "take the distribution's own packages" in sentence
+    assert nvidia_plan.problems(host(GTX_1080), wish("distribution", None)) == []
+
+
+def test_a_kernel_that_waits_for_the_next_boot_gets_headers_too(host):
+    planned = nvidia_plan.plan(host(next_kernel="6.12.57+deb13-amd64"), wish())
+    assert planned.kernels == ["6.12.48+deb13-amd64", "6.12.57+deb13-amd64"]
+    assert planned.headers[:2] == ["linux-headers-6.12.48+deb13-amd64", "linux-headers-6.12.57+deb13-amd64"]
+
+
+def test_a_host_with_kernels_of_a_newer_release_goes_on_getting_modules_for_them(host):
+    newer = host(distribution="ubuntu", version="24.04", kernel_metapackages=["generic-hwe-24.04"])
+    assert nvidia_plan.plan(newer, wish()).headers[-1] == "linux-headers-generic-hwe-24.04"
+    assert nvidia_plan.plan(newer, wish("distribution")).packages[0] == "linux-modules-nvidia-580-server-open-generic-hwe-24.04"
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "source", "packages"),
+    [
+        ("debian", "13", "vendor", ["libcuda1", "nvidia-open-kernel-dkms", "nvidia-container-toolkit"]),
+        ("debian", "12", "vendor", ["libcuda1", "nvidia-kernel-dkms", "nvidia-smi"]),
+        ("debian", "13", "distribution", ["libcuda1", "nvidia-driver-cuda"]),
+        ("ubuntu", "24.04", "vendor", ["libnvidia-compute-580-server", "nvidia-utils-580-server"]),
+        ("ubuntu", "24.04", "distribution", ["libnvidia-compute-580", "nvidia-dkms-580-open"]),
+    ],
+)
+def test_a_driver_of_the_other_source_is_not_mixed_with(host, distribution, version, source, packages):
+    there = host(distribution=distribution, version=version, installed="580.95.05", packages=packages)
+    (sentence,) = nvidia_plan.problems(there, wish(source, None))
+    assert "apt-get purge --allow-change-held-packages libcuda1" in sentence or "apt-get purge --allow-change-held-packages libnvidia-compute" in sentence
+    assert "container" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "source", "packages"),
+    [
+        ("debian", "13", "vendor", ["libcuda1", "nvidia-driver-cuda", "nvidia-kernel-open-dkms"]),
+        ("debian", "13", "distribution", ["libcuda1", "nvidia-open-kernel-dkms", "nvidia-smi"]),
+        ("ubuntu", "24.04", "vendor", ["libnvidia-compute-580", "nvidia-dkms-580-open", "nvidia-utils-580"]),
+        ("ubuntu", "24.04", "distribution", ["libnvidia-compute-580-server", "nvidia-utils-580-server", "nvidia-headless-no-dkms-580-server-open"]),
+    ],
+)
+def test_a_driver_of_the_same_source_is_in_nobody_s_way(host, distribution, version, source, packages):
+    there = host(distribution=distribution, version=version, installed="580.95.05", packages=packages)
+    assert nvidia_plan.problems(there, wish(source, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "source", "origin", "name"),
+    [
+        ("debian", "13", "vendor", "o=Debian", "libcuda1"),
+        ("ubuntu", "24.04", "vendor", "o=Ubuntu", "*nvidia*"),
+        ("ubuntu", "24.04", "distribution", "l=NVIDIA CUDA", "*nvidia*"),
+    ],
+)
+def test_packages_of_the_other_source_are_kept_out_even_if_they_have_the_same_branch(host, distribution, version, source, origin, name):
+    planned = nvidia_plan.plan(host(distribution=distribution, version=version), wish(source))
+    assert planned.unwanted_origin == origin and name in planned.unwanted
+
+
+def test_debian_s_helpers_that_both_sources_use_are_not_kept_out(host):
+    assert not any(fnmatch.fnmatch("nvidia-support", pattern) for pattern in nvidia_plan.plan(host(), wish()).unwanted)
 
 
 def test_only_debian_s_own_packages_need_further_components(host):

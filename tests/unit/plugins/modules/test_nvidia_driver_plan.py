@@ -27,7 +27,7 @@ def parameters(tmp_path, monkeypatch):
 def test_the_plan_is_for_the_distribution_and_the_running_kernel(parameters):
     result = run_module(nvidia_driver_plan.main, parameters, check=True)
     assert not result["changed"]
-    assert result["plan"]["packages"][0] == "nvidia-kernel-open-dkms=580.*"
+    assert result["plan"]["packages"][0] == "nvidia-kernel-open-dkms=595.*"
     assert result["plan"]["headers"][0] == "linux-headers-6.12.48+deb13-amd64"
 
 
@@ -36,8 +36,14 @@ def test_another_kernel_can_be_named(parameters):
     assert result["plan"]["headers"][0] == "linux-headers-6.1.0-56-amd64"
 
 
+@pytest.mark.parametrize("branch", ["580.95.05", "newest", ""])
+def test_a_branch_that_is_none_is_refused(parameters, branch):
+    result = run_module(nvidia_driver_plan.main, {**parameters, "branch": branch})
+    assert result["failed"] and "give its number, such as 580, or auto" in result["msg"]
+
+
 def test_everything_that_stands_in_the_way_is_told_at_once(parameters):
-    result = run_module(nvidia_driver_plan.main, {**parameters, "branch": 480, "version": "580.95.05"})
+    result = run_module(nvidia_driver_plan.main, {**parameters, "branch": "480", "version": "580.95.05"})
     assert result["failed"] and len(result["problems"]) == 2
     assert result["msg"].endswith("Nothing was changed.")
 
