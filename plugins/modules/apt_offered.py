@@ -21,7 +21,7 @@ attributes:
     support: full
   diff_mode:
     description: There is nothing to show.
-    support: N/A
+    support: full
 options:
   packages:
     description: Names of packages; a version may follow after an equals sign, in which V(*) stands for any characters.
