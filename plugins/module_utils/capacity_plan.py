@@ -44,7 +44,14 @@ PROGRAM_MIB = 2048
 SLACK = 1.25
 # With several cards llama.cpp works on this many micro-batches at once and keeps their inputs (GGML_SCHED_MAX_COPIES).
 COPIES_ON_SEVERAL_CARDS = 4
+# What a card says is in use when nothing runs on it, and somewhat more.
+STRANGERS_MIB = 600
+SERVER_PROGRAM = "llama-server"
 SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*$", re.IGNORECASE)
+DIVIDED_REMEDY = (
+    "Name the instance by its UUID (nvidia-smi -L; gpus, of the role: llama_server_gpus) and state its MiB (nvidia-smi shows them; gpu_memory, of "
+    "the role: llama_server_gpu_memory), for nvidia-smi tells programs of whole cards only."
+)
 ARCHITECTURE_FIELDS = ("layers", "embedding_length", "heads", "key_length", "value_length", "vocabulary_size")
 
 
@@ -67,12 +74,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card as ``nvidia-smi`` tells of it; ``mib`` is all of its memory."""
+    """A card as ``nvidia-smi`` tells of it; ``mib`` is all of its memory, also of one ``divided`` into instances (MIG), ``used`` what is taken of it."""
 
     index: str
     uuid: str
     name: str
     mib: int
+    divided: bool = False
+    used: int = 0
 
 
 @dataclass(frozen=True)
@@ -461,29 +470,41 @@ def report(model: Mapping[str, Any], plan: Plan) -> list[str]:
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """The cards out of ``nvidia-smi --query-gpu=index,uuid,name,memory.total --format=csv,noheader,nounits``.
+    """The cards out of ``nvidia-smi --query-gpu=index,uuid,name,memory.total,mig.mode.current,memory.used --format=csv,noheader,nounits``.
 
     :raises PlanError: when a card does not say how much memory it has.
     """
     gpus = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
-        if len(row) != 4:
+        if len(row) != 6:
             continue
-        index, uuid, name, size = (cell.strip() for cell in row)
+        index, uuid, name, size, divided, used = (cell.strip() for cell in row)
         if not size.isdigit():
             raise PlanError(
                 "%s does not say how much memory it has (nvidia-smi: %s); state the MiB that llama-server may use (gpu_memory; of the role: "
                 "llama_server_gpu_memory)." % (name, size)
             )
-        gpus.append(Gpu(index, uuid, name, int(size)))
+        gpus.append(Gpu(index, uuid, name, int(size), divided == "Enabled", int(used) if used.isdigit() else 0))
     return gpus
 
 
 def chosen_gpus(gpus: Sequence[Gpu], wanted: Sequence[str]) -> list[Gpu]:
-    """The cards that are named by number or UUID, all if none is named. :raises PlanError: when one of them is not there, or named twice."""
-    if not wanted:
-        return list(gpus)
-    chosen = []
+    """The cards that are named by number or UUID, all if none is named.
+
+    :raises PlanError: when one of them is not there, named twice, or divided: then CUDA sees an instance alone, whose memory is not the card's.
+    """
+    instance = next((name for name in wanted if name.startswith("MIG-")), None)
+    if instance:
+        raise PlanError("%s is an instance of a divided card (MIG). %s" % (instance, DIVIDED_REMEDY))
+    chosen = _named_gpus(gpus, wanted) if wanted else list(gpus)
+    divided = next((gpu for gpu in chosen if gpu.divided), None)
+    if divided:
+        raise PlanError("The GPU %s (%s) is divided into instances (MIG), of which a program sees one. %s" % (divided.index, divided.name, DIVIDED_REMEDY))
+    return chosen
+
+
+def _named_gpus(gpus: Sequence[Gpu], wanted: Sequence[str]) -> list[Gpu]:
+    chosen: list[Gpu] = []
     for name in wanted:
         found = [gpu for gpu in gpus if name in (gpu.index, gpu.uuid)]
         if not found:
@@ -493,6 +514,28 @@ def chosen_gpus(gpus: Sequence[Gpu], wanted: Sequence[str]) -> list[Gpu]:
             raise PlanError("The GPU %s is named twice." % name)
         chosen.append(found[0])
     return chosen
+
+
+def stranger_warnings(gpus: Sequence[Gpu], text: str) -> list[str]:
+    """What others take of the cards that the plan counts whole: of everything in use, what no llama-server uses.
+
+    :param text: what ``nvidia-smi --query-compute-apps=gpu_uuid,process_name,used_memory --format=csv,noheader,nounits`` says.
+    """
+    own: dict[str, int] = {}
+    untold = set()
+    for row in csv.reader(text.splitlines(), skipinitialspace=True):
+        uuid, program, used = (cell.strip() for cell in row) if len(row) == 3 else ("", "", "")
+        if program.rpartition("/")[2].startswith(SERVER_PROGRAM):
+            own[uuid] = own.get(uuid, 0) + (int(used) if used.isdigit() else 0)
+            untold |= set() if used.isdigit() else {uuid}
+    # In a container the driver does not say whose memory it is; then nothing can be told apart.
+    others = [(gpu, gpu.used - own.get(gpu.uuid, 0)) for gpu in gpus if gpu.uuid not in untold]
+    return [
+        "Other programs than llama-server take %d MiB of the GPU %s (%s), which the plan counts as free (nvidia-smi shows them): end them, or state "
+        "what llama-server may use (gpu_memory; of the role: llama_server_gpu_memory)." % (taken, gpu.index, gpu.name)
+        for gpu, taken in others
+        if taken > STRANGERS_MIB
+    ]
 
 
 def parse_meminfo(text: str) -> int:

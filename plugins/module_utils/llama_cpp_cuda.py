@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, Private LLM Platform team
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a build of llama.cpp for NVIDIA GPUs needs beyond one for processors: architectures, a toolkit, and proof that it computes on the card."""
+"""What a build of llama.cpp for NVIDIA GPUs needs beyond one for processors: architectures, a toolkit, and proof that it computes on the cards."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -21,10 +22,14 @@ DEVICE = re.compile(r"^\s+(CUDA\d+): (.+?)(?: \(\d+ MiB.*\))?$", re.MULTILINE)
 DRIVER_LIBRARY = "libcuda.so.1"
 # Where the kernel module lists the cards that it drives.
 CARDS = "/proc/driver/nvidia/gpus"
-# llama-bench loads the model and takes these many tokens in and out: enough to see that the card computes, some seconds on any of them.
-BENCH_PROMPT, BENCH_ANSWER = 512, 64
-# MiB that llama-bench needs beside the weights: CUDA's own memory, a small context and the compute buffer.
-BENCH_ROOM = 2048
+# llama-bench loads the trial's model and takes these many tokens in and out: enough to see that a card computes, a second or two on any of them.
+TRIAL_PROMPT, TRIAL_ANSWER = 64, 16
+# MiB that the trial needs on a card: nearly all of it CUDA's own memory, so a plan's margin beside a running server is enough.
+TRIAL_MIB = 768
+CARD_QUERY = ("--query-gpu=uuid,name,compute_cap,memory.free,mig.mode.current", "--format=csv,noheader,nounits")
+# "  MIG 3g.40gb     Device  0: (UUID: MIG-0c757cd7-e942-5726-a0b8-0e8fb7067135)", below the line of its card.
+MIG_DEVICE = re.compile(r"^\s+MIG\s+(\S+)\s+Device\s+\d+:\s+\(UUID:\s+(MIG-[^)\s]+)\)")
+CARD_LINE = re.compile(r"^GPU \d+: .*\(UUID: (GPU-[^)\s]+)\)")
 
 
 class CudaError(Exception):
@@ -121,18 +126,65 @@ def devices(listed: str) -> list[str]:
     return [f"{name} ({what})" for name, what in DEVICE.findall(listed)]
 
 
-def free_memory(said: str) -> int:
-    """MiB that are free on the card with the most, out of ``nvidia-smi --query-gpu=memory.free --format=csv,noheader,nounits``; 0 if it says none."""
-    return max((int(line) for line in said.split() if line.isdigit()), default=0)
+@dataclass(frozen=True)
+class Card:
+    """What one server can be given: a card, or an instance of one that is divided (MIG). ``free`` is in MiB, None where the driver does not say."""
+
+    uuid: str
+    name: str
+    capability: str
+    free: int | None
 
 
-def bench_command(program: str, model: str) -> list[str]:
-    """A run of llama-bench that takes some seconds on a card."""
-    return [program, "-m", model, "-p", str(BENCH_PROMPT), "-n", str(BENCH_ANSWER), "-r", "2", "-ngl", "99", "-fa", "1", "-o", "json"]
+def installed_cards(said: str, listed: str) -> list[Card]:
+    """What programs can compute on.
+
+    :param said: what ``nvidia-smi`` answers to :data:`CARD_QUERY`.
+    :param listed: what ``nvidia-smi -L`` says; it alone knows the instances of a divided card.
+    """
+    instances: dict[str, list[tuple[str, str]]] = {}
+    card = ""
+    for line in listed.splitlines():
+        if found := CARD_LINE.match(line):
+            card = found[1]
+        elif found := MIG_DEVICE.match(line):
+            instances.setdefault(card, []).append((found[2], found[1]))
+    cards_found = []
+    for row in csv.reader(said.splitlines(), skipinitialspace=True):
+        if len(row) != 5:
+            continue
+        uuid, name, capability, free, divided = (cell.strip() for cell in row)
+        if divided == "Enabled":
+            cards_found += [Card(part, f"{name} MIG {profile}", capability, None) for part, profile in instances.get(uuid, [])]
+        else:
+            cards_found.append(Card(uuid, name, capability, int(free) if free.isdigit() else None))
+    return cards_found
 
 
-def bench_result(said: str) -> dict[str, Any]:
-    """What llama-bench measured: tokens a second of ``prompt`` and ``answer``, and the ``device`` that it was on.
+def is_built_for(wanted: str, capability: str) -> bool:
+    """Whether a build for those architectures (as :func:`architectures` writes them) promises to compute on a card of that compute capability."""
+    found = CAPABILITY.fullmatch(capability)
+    if not found:
+        return True
+    number = int(found[1] + found[2])
+    for entry in wanted.split(";"):
+        built = int(re.match(r"\d+", entry)[0])  # type: ignore[index]
+        # Machine code runs on later cards of its generation, the intermediate kind (which all but -real has) on all later ones, and that with
+        # a letter on none but its own.
+        later = number // 10 == built // 10 if entry.endswith("-real") else True
+        if built == number or (built < number and later and "a" not in entry.partition("-")[0]):
+            return True
+    return False
+
+
+def trial_command(program: str, model: str) -> list[str]:
+    """A run of llama-bench that takes a second or two on a card, with the kernels that a server's default settings use."""
+    words = [program, "-m", model, "-p", str(TRIAL_PROMPT), "-n", str(TRIAL_ANSWER), "-r", "1", "-ngl", "99", "-fa", "1"]
+    return [*words, "-ctk", "q8_0", "-ctv", "q8_0", "-o", "json"]
+
+
+def trial_result(said: str) -> dict[str, Any]:
+    """What llama-bench measured with the trial's model: tokens a second of ``prompt`` and ``answer``, and the ``device`` that it was on.
 
     :raises CudaError: when it measured nothing, or on something else than a GPU.
     """

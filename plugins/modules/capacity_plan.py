@@ -79,16 +79,21 @@ options:
     type: str
     default: all
   gpu_memory:
-    description: MiB of the GPU's memory; V(0) asks C(nvidia-smi).
+    description: MiB of the GPU's memory, of all that O(gpus) names together; V(0) asks C(nvidia-smi). Needed for an instance of a divided card (MIG).
     type: int
     default: 0
   gpus:
     description:
       - The GPUs that the server uses, each by its number as C(nvidia-smi) counts them or by its UUID; all if empty.
-      - With O(gpu_memory) there is nothing to ask, and this is not looked at.
+      - With O(gpu_memory) there is nothing to ask, and only their number counts.
     type: list
     elements: str
     default: []
+  split_mode:
+    description: How several GPUs share the model, V(layer) for whole layers each, or V(none) where the first one takes all.
+    type: str
+    choices: [layer, none]
+    default: layer
   margin:
     description: MiB that stay free, on each GPU.
     type: int
@@ -199,7 +204,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils import capacity_plan, gguf
 
 MEMINFO = "/proc/meminfo"
-QUERY = ["--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
+QUERY = ["--query-gpu=index,uuid,name,memory.total,mig.mode.current,memory.used", "--format=csv,noheader,nounits"]
+
+PROGRAMS_QUERY = ["--query-compute-apps=gpu_uuid,process_name,used_memory", "--format=csv,noheader,nounits"]
 
 
 class NotThereYet(Exception):
@@ -222,6 +229,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "gpu_layers": {"type": "str", "default": "all"},
         "gpu_memory": {"type": "int", "default": 0},
         "gpus": {"type": "list", "elements": "str", "default": []},
+        "split_mode": {"type": "str", "choices": ["layer", "none"], "default": "layer"},
         "margin": {"type": "int", "default": 1024},
         "cache_ram": {"type": "int", "default": 8192},
         "lock_model": {"type": "bool", "default": False},
@@ -286,9 +294,15 @@ def memory_of(module: AnsibleModule) -> capacity_plan.Memory:
         if not total:
             raise capacity_plan.PlanError("%s does not say how much memory the host has." % MEMINFO)
         return capacity_plan.Memory("host", "the host's memory", (total,))
+    alone = params["split_mode"] == "none"
     if params["gpu_memory"]:
-        return capacity_plan.Memory("gpu", "a GPU of %d MiB" % params["gpu_memory"], (params["gpu_memory"],))
-    chosen = capacity_plan.chosen_gpus(installed_gpus(module), params["gpus"])
+        count = 1 if alone else max(len(params["gpus"]), 1)
+        name = "a GPU" if count == 1 else "%d GPUs" % count
+        return capacity_plan.Memory("gpu", "%s of %d MiB" % (name, params["gpu_memory"]), (params["gpu_memory"] // count,) * count)
+    chosen = capacity_plan.chosen_gpus(installed_gpus(module), params["gpus"])[: 1 if alone else None]
+    _status, programs, _error = module.run_command([module.get_bin_path("nvidia-smi", required=True), *PROGRAMS_QUERY])
+    for warning in capacity_plan.stranger_warnings(chosen, programs):
+        module.warn(warning)
     names = sorted({gpu.name for gpu in chosen})
     return capacity_plan.Memory(
         "gpu", " and ".join(names) if len(chosen) == 1 else "%d x %s" % (len(chosen), " and ".join(names)), tuple(gpu.mib for gpu in chosen)

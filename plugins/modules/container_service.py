@@ -39,6 +39,14 @@ options:
       - Image to run, with registry and tag or digest. Required for O(state=started).
       - What is on the host under this name is taken; it is fetched when nothing is. The unit names it by digest, or by its ID where no registry gave one.
     type: str
+  image_digests:
+    description:
+      - Digests by image (name and tag), each a dictionary with C(digest), as M(private_llm.platform.image_digests) writes them. With any of them
+        O(image) runs by its digest, and one that is not named and has none is refused.
+      - Given once for all services of a play with C(module_defaults).
+    type: dict
+    default: {}
+    version_added: 0.2.0
   command:
     description: Arguments that replace the image's own command.
     type: list
@@ -341,6 +349,7 @@ fingerprint:
 from ansible_collections.private_llm.platform.plugins.module_utils import container_checks
 from ansible_collections.private_llm.platform.plugins.module_utils.container_backend import ContainerBackend
 from ansible_collections.private_llm.platform.plugins.module_utils.docker_cli import DockerCli
+from ansible_collections.private_llm.platform.plugins.module_utils.image_registry import RegistryError, pinned
 from ansible_collections.private_llm.platform.plugins.module_utils.reloading import RELOAD_OPTIONS
 from ansible_collections.private_llm.platform.plugins.module_utils.service_module import (
     SERVICE_OPTIONS,
@@ -381,6 +390,7 @@ def main() -> None:
         argument_spec={
             **SERVICE_OPTIONS,
             "image": {"type": "str"},
+            "image_digests": {"type": "dict", "default": {}},
             "command": {"type": "list", "elements": "str", "default": []},
             "entrypoint": {"type": "str"},
             "volumes": {"type": "list", "elements": "dict", "default": [], "options": VOLUME_OPTIONS},
@@ -405,6 +415,11 @@ def main() -> None:
         required_if=[("state", "started", ["image"])],
         supports_check_mode=True,
     )
+    if module.params["state"] == "started":
+        try:
+            module.params["image"] = pinned(module.params["image"], module.params["image_digests"])
+        except RegistryError as error:
+            refuse(module, [str(error)])
     refuse(module, container_checks.problems(module.params))
     run = runner(module)
     carry_out_and_exit(module, ContainerBackend(module.params, DockerCli(run), run, module.check_mode), run)

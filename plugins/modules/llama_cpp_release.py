@@ -14,7 +14,8 @@ description:
   - Builds llama.cpp from a source tarball or a git tag into a directory of its own, named after the version and a hash of everything that
     defines the build (source, build options, programs, distribution, architecture). What exists under that name is right and is left alone.
   - The build happens in a private directory beside it, without a network, and is put in place in one step after its programs were tried.
-    C(llama-server) has to say the expected version. With O(cuda) and a card, it also has to list the card, and C(llama-bench) to compute on it.
+    C(llama-server) has to say the expected version. With O(cuda) and cards, it also has to list them, and C(llama-bench) to compute on each of them,
+    with a model of 10 MB that is made for it, so that it fits beside a server that runs. A card that it could not be tried on is told of.
     A build that fails leaves nothing but its log.
   - It switches nothing that runs. A service uses a release by its path.
   - Finished builds can be kept as tarballs in a directory, and are taken from there by hosts of the same kind.
@@ -40,11 +41,13 @@ options:
     description: The SHA-256 checksum of the source tarball. Required with O(source_url).
     type: str
   source_headers:
-    description: Headers sent with the request for the tarball, such as C(Authorization).
+    description: Headers sent with the request for the tarball, or with those of git over C(https) or C(http), such as C(Authorization).
     type: dict
     default: {}
   git_repository:
-    description: The git repository to take the source from, instead of O(source_url). Git must be installed.
+    description:
+      - The git repository to take the source from, instead of O(source_url). Git must be installed.
+      - A user or password in the address would be seen in the list of processes and in the log, so it is refused; see O(source_headers).
     type: str
   git_tag:
     description: The tag in O(git_repository).
@@ -74,11 +77,6 @@ options:
         description: Where the toolkit is. The programs find its libraries there, so it has to stay.
         type: path
         required: true
-      bench_model:
-        description:
-          - A model file for C(llama-bench), which computes with it for some seconds where there is a card with enough free memory.
-          - A model file that is not there is passed over.
-        type: path
   targets:
     description: The programs to build. C(llama-server) must be among them.
     type: list
@@ -118,6 +116,12 @@ options:
     description: How far the build steps back behind other work, V(0) to V(19).
     type: int
     default: 10
+  isolated:
+    description:
+      - Whether configuring and compiling must not have a network, so that a build cannot depend on what some server sends today.
+      - Where the host does not allow that (C(unshare --net), in some containers), the build is refused; V(false) lets it have the host's network.
+    type: bool
+    default: true
   build:
     description:
       - Whether to build when the release is neither there nor among the finished builds.
@@ -198,15 +202,19 @@ devices:
   description: The GPUs that the programs list.
   type: list
   elements: str
-  returned: when it was built with O(cuda)
+  returned: when it was built with O(cuda), or taken from the finished builds
   sample: ["CUDA0 (NVIDIA H100 80GB HBM3)"]
-benchmark:
-  description: What C(llama-bench) measured before the release was put in place. Empty when it was not run.
-  type: dict
-  returned: when it was built with O(cuda)
+trials:
+  description: What C(llama-bench) computed on each card before the release was put in place. The speeds are of its tiny model, no figures to compare.
+  type: list
+  elements: dict
+  returned: when it was built with O(cuda), or taken from the finished builds
   contains:
+    card:
+      description: UUID of the card, or of an instance of a divided card.
+      type: str
     device:
-      description: The card that it was measured on.
+      description: Its name, as C(llama-bench) says it.
       type: str
     prompt:
       description: Prompt tokens a second.
@@ -214,6 +222,12 @@ benchmark:
     answer:
       description: Answered tokens a second.
       type: float
+untried:
+  description: Cards that it was not tried on, and why. Each is a warning, too.
+  type: list
+  elements: dict
+  returned: when it was built with O(cuda), or taken from the finished builds
+  sample: [{"card": "GPU-8d2c...", "why": "NVIDIA L4 has 300 MiB free, and 768 MiB are needed"}]
 """
 
 import contextlib
@@ -226,11 +240,12 @@ import re
 import shutil
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.private_llm.platform.plugins.module_utils import llama_cpp_cuda
+from ansible_collections.private_llm.platform.plugins.module_utils import llama_cpp_cuda, trial_model
 from ansible_collections.private_llm.platform.plugins.module_utils.llama_cpp_cuda import CudaError
 from ansible_collections.private_llm.platform.plugins.module_utils.transfer import (
     Fetcher,
@@ -253,7 +268,8 @@ ERROR_LINE = re.compile(
     re.IGNORECASE,
 )
 PROBE_SECONDS = 60
-BENCH_SECONDS = 300
+TRIAL_SECONDS = 120
+OUT_OF_MEMORY = re.compile(r"out of memory|cudaMalloc failed", re.IGNORECASE)
 LANGUAGES = ("C", "CXX", "CUDA")
 # Where the build happens, below the releases. The same path each time keeps a compiler cache useful and the programs free of random names.
 WORKPLACE = ".build-here"
@@ -401,8 +417,9 @@ class Builder:
         with self._lock():
             if self._release.complete(self.path):
                 return result
-            if self._from_artifact():
-                return {**result, "changed": True, "origin": "artifact"}
+            proof = self._from_artifact()
+            if proof is not None:
+                return {**result, **proof, "changed": True, "origin": "artifact"}
             if not self._parameters["build"]:
                 self._tarball()
                 result.pop("diff")
@@ -420,6 +437,7 @@ class Builder:
         if not self._parameters["build"]:
             result.pop("diff")
             return {**result, "ready": False, "origin": "none"}
+        self._isolation()
         return {**result, "changed": True, "origin": "build"}
 
     # -- finished builds ----------------------------------------------------------------------------------------------
@@ -445,26 +463,26 @@ class Builder:
             self._module.warn(f"the finished build {artifact} is damaged (SHA-256 {found}, expected {wanted}) and is not used")
         return found == wanted
 
-    def _from_artifact(self) -> bool:
+    def _from_artifact(self) -> dict[str, Any] | None:
+        """Put a finished build in place; what it showed when it was tried, None where there is none of use."""
         artifact = self._artifact()
         if artifact is None or not self._artifact_intact():
-            return False
+            return None
         with self._workplace() as workplace:
             unpacked = os.path.join(workplace, "release")
             os.mkdir(unpacked, 0o755)
             status, _output, error = self._module.run_command(["tar", "-xzf", artifact, "-C", unpacked, "--no-same-owner"])
             if status != 0 or not self._release.complete(unpacked):
                 self._module.warn(f"the finished build {artifact} is not of this release and is not used {error.strip()}")
-                return False
+                return None
             try:
                 self._verify_version(unpacked)
-                if self._release.cuda:
-                    self._verify_devices(unpacked)
+                proof = self._verify_devices(unpacked) if self._release.cuda else {}
             except (BuildFailed, CudaError) as failure:
                 self._module.warn(f"the finished build {artifact} does not run here and is not used: {failure}")
-                return False
+                return None
             self._put_in_place(unpacked)
-        return True
+        return proof
 
     def _keep_artifact(self, workplace: str) -> None:
         artifact = self._artifact()
@@ -523,7 +541,7 @@ class Builder:
             repository, tag = self._parameters["git_repository"], self._parameters["git_tag"]
             if self._module.get_bin_path("git") is None:
                 raise BuildFailed("git is not installed, and the source is a git repository: install it or give a source tarball")
-            self._command(["git", "clone", "--quiet", "--depth=1", "--branch", tag, "--", repository, directory])
+            self._command(["git", "clone", "--quiet", "--depth=1", "--branch", tag, "--", repository, directory], environment=self._git_headers())
             _status, output, _error = self._module.run_command(
                 ["git", "-c", f"safe.directory={directory}", "-C", directory, "rev-parse", "HEAD"], check_rc=True
             )
@@ -546,6 +564,7 @@ class Builder:
         with open(self._log, "w", encoding="utf-8") as stream:
             stream.write(json.dumps(self._release.definition) + "\n")
         toolkit = self._toolkit()
+        self._isolation()
         with self._workplace() as workplace:
             source, build, finished = (os.path.join(workplace, name) for name in ("source", "build", "release"))
             self._unpack_source(source)
@@ -597,17 +616,37 @@ class Builder:
         return bool(self._parameters["compiler_cache"]) and self._module.get_bin_path("ccache") is not None
 
     def _isolation(self) -> list[str]:
-        """What runs a command without a network, so that a build cannot depend on what some server sends today; empty where that is not allowed."""
-        command = ["unshare", "--net", "--"]
-        if self._module.get_bin_path("unshare") is None or self._module.run_command([*command, "true"])[0] != 0:
+        """What runs a command without a network. :raises BuildFailed: where the host does not allow it."""
+        if not self._parameters["isolated"]:
             return []
-        return command
+        command = ["unshare", "--net", "--"]
+        if self._module.get_bin_path("unshare") is None:
+            said = "there is no unshare"
+        else:
+            status, output, error = self._module.run_command([*command, "true"])
+            if status == 0:
+                return command
+            said = (error or output).strip()
+        raise BuildFailed(
+            f"the build would have the network of this host, because it cannot be taken away from it ({said}). Build where that is possible and take "
+            "the finished build from there (artifact_directory; of the role: llama_cpp_artifact_directory), or allow the network (isolated; of the "
+            "role: llama_cpp_build_isolated). Nothing was changed"
+        )
 
-    def _command(self, command: Sequence[str], network: bool = True) -> None:
+    def _git_headers(self) -> dict[str, str]:
+        """The headers for git by its environment, which root alone can see."""
+        headers = [f"{name}: {value}" for name, value in self._parameters["source_headers"].items()]
+        variables = {"GIT_CONFIG_COUNT": str(len(headers))}
+        for number, header in enumerate(headers):
+            variables.update({f"GIT_CONFIG_KEY_{number}": "http.extraHeader", f"GIT_CONFIG_VALUE_{number}": header})
+        return variables
+
+    def _command(self, command: Sequence[str], network: bool = True, environment: Mapping[str, str] | None = None) -> None:
         """Run one step of the build; its output goes to the log as it comes."""
         isolated = [] if network else self._isolation()
         step = ["/bin/sh", "-c", 'exec nice -n "$BUILD_NICENESS" "$@" >>"$BUILD_LOG" 2>&1', "sh", *isolated, *command]
-        environment = {
+        variables = {
+            **(environment or {}),
             "BUILD_LOG": self._log,
             "BUILD_NICENESS": str(self._parameters["niceness"]),
             "LC_ALL": "C",
@@ -615,12 +654,12 @@ class Builder:
         }
         if self._ccache():
             os.makedirs(self._parameters["compiler_cache"], mode=0o700, exist_ok=True)
-            environment["CCACHE_DIR"] = self._parameters["compiler_cache"]
-            environment["CCACHE_MAXSIZE"] = self._parameters["compiler_cache_size"]
+            variables["CCACHE_DIR"] = self._parameters["compiler_cache"]
+            variables["CCACHE_MAXSIZE"] = self._parameters["compiler_cache_size"]
         with contextlib.suppress(OSError):
             with open(self._log, "a", encoding="utf-8") as stream:
                 stream.write("+ " + " ".join(command) + "\n")
-        status, _output, _error = self._module.run_command(step, environ_update=environment)
+        status, _output, _error = self._module.run_command(step, environ_update=variables)
         if status != 0:
             with open(self._log, encoding="utf-8", errors="replace") as stream:
                 lines = " | ".join(error_lines(stream.read()))
@@ -650,10 +689,11 @@ class Builder:
             advice = "check version, build number and commit against the source. Nothing was changed"
             raise BuildFailed(f"the built llama-server says '{first}', but {expected} is expected: {advice}")
 
-    def _probe(self, directory: str, command: Sequence[str], seconds: int = PROBE_SECONDS) -> tuple[int, str, str]:
-        """Run a program of a release; where no driver is, with the toolkit's stub of its library, for else the program would not start."""
+    def _probe(self, directory: str, command: Sequence[str], seconds: int = PROBE_SECONDS, card: str = "") -> tuple[int, str, str]:
+        """Run a program of a release, with one card alone if one is named; where no driver is, with the toolkit's stub of its library, for else
+        the program would not start."""
         with contextlib.ExitStack() as stack:
-            environment = {}
+            environment = {"CUDA_VISIBLE_DEVICES": card} if card else {}
             if self._release.cuda and not llama_cpp_cuda.cards():
                 stub = llama_cpp_cuda.Toolkit(self._release.cuda["toolkit"]).stub
                 if stub:
@@ -665,33 +705,74 @@ class Builder:
         return status, output, error
 
     def _verify_devices(self, directory: str) -> dict[str, Any]:
-        """See whether the programs compute on the card: its name in their list of devices, and some seconds of work.
+        """See whether the programs compute on the cards: each has to be listed, and to compute where there is room beside what runs on it.
 
-        :raises CudaError: when there is a card and they do not.
+        :raises CudaError: when there are cards and the programs do not compute on one of them that they were built for.
         """
         if not llama_cpp_cuda.cards():
-            return {"devices": [], "benchmark": {}}
+            return {"devices": [], "trials": [], "untried": []}
         _status, output, error = self._probe(directory, ["llama-server", "--list-devices"])
         devices = llama_cpp_cuda.devices(output)
         if not devices:
             said = " ".join((output + error).split())[-300:]
             raise CudaError(f"the driver has a GPU, but the built llama-server lists none: {said}. See {self._log}. Nothing was changed")
-        return {"devices": devices, "benchmark": self._bench(directory)}
+        trials, untried = self._trials(directory)
+        for one in untried:
+            self._module.warn(f"llama.cpp {self._release.version} was not tried on the GPU {one['card'] or '(unknown)'}: {one['why']}")
+        return {"devices": devices, "trials": trials, "untried": untried}
 
-    def _bench(self, directory: str) -> dict[str, Any]:
-        model = self._release.cuda["bench_model"]
-        if not model or not os.path.isfile(model) or "llama-bench" not in self._release.targets:
-            return {}
-        _status, said, _error = self._module.run_command(["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"])
-        free, needed = llama_cpp_cuda.free_memory(said), os.path.getsize(model) // 2**20 + llama_cpp_cuda.BENCH_ROOM
-        if free < needed:
-            self._module.warn(f"llama-bench was not run: it needs {needed} MiB of the GPU's memory and {free} MiB are free")
-            return {}
-        status, output, error = self._probe(directory, llama_cpp_cuda.bench_command("llama-bench", model), BENCH_SECONDS)
+    def _installed_cards(self) -> list[llama_cpp_cuda.Card]:
+        program = self._module.get_bin_path("nvidia-smi")
+        if program is None:
+            return []
+        _status, said, _error = self._module.run_command([program, *llama_cpp_cuda.CARD_QUERY])
+        _status, listed, _error = self._module.run_command([program, "-L"])
+        return llama_cpp_cuda.installed_cards(said, listed)
+
+    def _trials(self, directory: str) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+        """Compute on each card; what was measured, and on which cards nothing could be, and why."""
+        if "llama-bench" not in self._release.targets:
+            return [], [{"card": "", "why": "llama-bench is not among the programs that are built"}]
+        cards = self._installed_cards()
+        if not cards:
+            return [], [{"card": "", "why": "nvidia-smi is not there or lists none"}]
+        wanted = self._release.definition["cuda"]["architectures"]
+        if not any(llama_cpp_cuda.is_built_for(wanted, card.capability) for card in cards):
+            there = ", ".join(f"{card.name} ({card.capability})" for card in cards)
+            raise CudaError(f"the build is for the architectures {wanted}, and this host has {there}: none of them can run it. Nothing was changed")
+        trials, untried = [], []
+        with tempfile.TemporaryDirectory(prefix="llama-cpp-") as place:
+            model = os.path.join(place, "trial.gguf")
+            trial_model.write(model)
+            for card in cards:
+                why = self._reason_not_to_try(card, wanted)
+                result = self._trial(directory, model, card) if why is None else why
+                if isinstance(result, str):
+                    untried.append({"card": card.uuid, "why": result})
+                else:
+                    trials.append({"card": card.uuid, **result})
+        return trials, untried
+
+    @staticmethod
+    def _reason_not_to_try(card: llama_cpp_cuda.Card, wanted: str) -> str | None:
+        if not llama_cpp_cuda.is_built_for(wanted, card.capability):
+            return f"{card.name} has the compute capability {card.capability}, and the build is for {wanted}"
+        if card.free is not None and card.free < llama_cpp_cuda.TRIAL_MIB:
+            return f"{card.name} has {card.free} MiB free, and {llama_cpp_cuda.TRIAL_MIB} MiB are needed"
+        return None
+
+    def _trial(self, directory: str, model: str, card: llama_cpp_cuda.Card) -> dict[str, Any] | str:
+        """What was measured on a card, or why its memory did not let it. :raises CudaError: when the program does not compute on it."""
+        status, output, error = self._probe(directory, llama_cpp_cuda.trial_command("llama-bench", model), TRIAL_SECONDS, card.uuid)
+        said = " ".join((output + error).split())[-300:]
+        if status != 0 and OUT_OF_MEMORY.search(output + error):
+            return f"{card.name} has no memory left for it ({said})"
         if status != 0:
-            said = " ".join((output + error).split())[-300:]
-            raise CudaError(f"the built llama-bench does not compute on the GPU (status {status}): {said}. See {self._log}. Nothing was changed")
-        return llama_cpp_cuda.bench_result(output)
+            raise CudaError(
+                f"the built llama-bench does not compute on the GPU {card.uuid}, {card.name} (status {status}): {said}. See {self._log}. "
+                "Nothing was changed"
+            )
+        return llama_cpp_cuda.trial_result(output)
 
     # -- places -------------------------------------------------------------------------------------------------------
 
@@ -727,6 +808,12 @@ def complaint(parameters: Mapping[str, Any]) -> str | None:
     """What is wrong with the parameters, or None."""
     if parameters["git_repository"] and not re.fullmatch(r"[0-9a-f]{40}", parameters["commit"]):
         return "git_repository needs commit, the 40 hexadecimal digits that git_tag must point at"
+    address = urllib.parse.urlsplit(parameters["git_repository"] or "")
+    if address.password or (address.username and address.scheme in ("http", "https")):
+        return (
+            f"git_repository {shown(parameters['git_repository'])} has a user or password in it, which others would see: give it in source_headers "
+            "(of the role: llama_cpp_source_headers), such as Authorization"
+        )
     if parameters["commit"] and not re.fullmatch(r"[0-9a-f]{7,40}", parameters["commit"]):
         return f"commit is '{parameters['commit']}', but 7 to 40 lower-case hexadecimal digits are expected"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", parameters["version"]):
@@ -769,7 +856,6 @@ def argument_spec() -> tuple[dict[str, Any], dict[str, Any]]:
                 "version": {"type": "str", "required": True},
                 "architectures": {"type": "list", "elements": "str", "required": True},
                 "toolkit": {"type": "path", "required": True},
-                "bench_model": {"type": "path"},
             },
         },
         "targets": {"type": "list", "elements": "str", "default": ["llama-server", "llama-bench", "llama-batched-bench", "llama-fit-params"]},
@@ -781,6 +867,7 @@ def argument_spec() -> tuple[dict[str, Any], dict[str, Any]]:
         "compiler_cache_size": {"type": "str", "default": "10G"},
         "jobs": {"type": "int", "default": 0},
         "niceness": {"type": "int", "default": 10},
+        "isolated": {"type": "bool", "default": True},
         "build": {"type": "bool", "default": True},
     }
     relations: dict[str, Any] = {

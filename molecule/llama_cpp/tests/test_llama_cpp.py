@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.private_llm.platform.plugins.module_utils import llama_cpp_cuda, trial_model
 
 RELEASES = "/opt/llama.cpp/releases"
 
@@ -39,6 +40,15 @@ def test_a_release_tells_what_it_was_built_from(host, release):
 
 def test_the_server_needs_no_library_that_a_bare_host_lacks(host, release):
     assert "not found" not in host.check_output(f"ldd {release}/bin/llama-server")
+
+
+def test_the_model_that_cards_are_tried_with_is_one_that_llama_bench_computes_with(host, release, tmp_path):
+    trial_model.write(str(tmp_path / "trial.gguf"))
+    host.ansible("ansible.builtin.copy", f"src={tmp_path}/trial.gguf dest=/srv/trial.gguf", check=False)
+    said = host.check_output(" ".join(llama_cpp_cuda.trial_command(f"{release}/bin/llama-bench", "/srv/trial.gguf")))
+    speeds = {row["n_prompt"]: row["avg_ts"] for row in json.loads(said)}
+    assert sorted(speeds) == [0, llama_cpp_cuda.TRIAL_PROMPT]
+    assert min(speeds.values()) > 0
 
 
 def test_building_does_not_switch_what_runs(host):
@@ -90,7 +100,7 @@ def test_a_release_for_gpus_is_compiled_by_nvidias_compiler_for_the_architecture
     path, manifest = for_gpus
     assert manifest["definition"]["cuda"]["architectures"] == "90-real"
     assert manifest["definition"]["cmake_options"]["GGML_CUDA"] == "ON"
-    assert manifest["tried"] == {"benchmark": {}, "devices": []}, "this host has no GPU to try it on"
+    assert manifest["tried"] == {"devices": [], "trials": [], "untried": []}, "this host has no GPU to try it on"
     assert ".nv_fatbin" in host.check_output(f"readelf --sections --wide {path}/bin/llama-server")
     assert logs_of(host, "'CMAKE_CUDA_ARCHITECTURES=90-real of CUDA'")
 

@@ -65,6 +65,10 @@ def test_what_does_not_fit_is_not_taken(requests, host):
     assert not host.file(f"{MODELS}/.large.gguf.part").exists
 
 
+def test_of_a_model_whose_parts_do_not_fit_together_not_even_one_is_fetched(host):
+    assert host.check_output("ls -A /srv/small") == ""
+
+
 def test_other_models_are_removed_only_when_told(host):
     assert host.check_output("ls /srv/models").split() == ["kept.gguf", "kept.gguf.sha256", "tiny-qwen3moe.gguf", "tiny-qwen3moe.gguf.sha256"]
     assert host.file(f"{MODELS}/cut.gguf").exists

@@ -323,13 +323,31 @@ def test_a_file_that_is_no_language_model_is_refused(model, missing):
 
 
 def test_cards_are_read_as_nvidia_smi_lists_them():
-    listed = "0, GPU-1f2e, NVIDIA H100 80GB HBM3, 81559\n1, GPU-3d4c, NVIDIA H100 80GB HBM3, 81559\n"
+    listed = "0, GPU-1f2e, NVIDIA H100 80GB HBM3, 81559, Disabled, 4\n1, GPU-3d4c, NVIDIA H100 80GB HBM3, 81559, [N/A], [N/A]\n"
     first, second = capacity_plan.parse_gpus(listed)
-    assert first == capacity_plan.Gpu("0", "GPU-1f2e", "NVIDIA H100 80GB HBM3", 81559)
+    assert first == capacity_plan.Gpu("0", "GPU-1f2e", "NVIDIA H100 80GB HBM3", 81559, used=4)
     assert (second.index, second.uuid) == ("1", "GPU-3d4c")
     assert capacity_plan.parse_gpus("No devices were found\n") == []
     with pytest.raises(PlanError, match="NVIDIA GB10 does not say how much memory it has"):
-        capacity_plan.parse_gpus("0, GPU-5, NVIDIA GB10, [N/A]\n")
+        capacity_plan.parse_gpus("0, GPU-5, NVIDIA GB10, [N/A], [N/A], [N/A]\n")
+
+
+@pytest.mark.parametrize(
+    "used, programs, told",
+    [
+        (3, "", []),
+        (78000, "GPU-a, /opt/llama.cpp/current/bin/llama-server, 77990\n", []),
+        (78000, "GPU-a, /opt/llama.cpp/current/bin/llama-server, 70000\nGPU-a, python3, 8000\n", ["8000 MiB of the GPU 0 (NVIDIA H100)"]),
+        (1500, "", ["1500 MiB of the GPU 0 (NVIDIA H100)"]),
+        (78000, "GPU-a, /opt/llama.cpp/current/bin/llama-server, [N/A]\n", []),
+        (5000, "GPU-b, /opt/llama.cpp/current/bin/llama-server, 5000\n", ["5000 MiB of the GPU 0 (NVIDIA H100)"]),
+    ],
+    ids=["idle", "the server alone", "another program", "a desktop", "nobody tells", "a server on another card"],
+)
+def test_memory_that_other_programs_hold_is_warned_of(used, programs, told):
+    warnings = capacity_plan.stranger_warnings([capacity_plan.Gpu("0", "GPU-a", "NVIDIA H100", 81559, used=used)], programs)
+    assert len(warnings) == len(told)
+    assert all(f"Other programs than llama-server take {what}" in warning for what, warning in zip(told, warnings, strict=True))
 
 
 def test_the_hosts_memory_is_read_as_the_kernel_tells_it():

@@ -8,7 +8,7 @@ import json
 
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import llama_cpp_cuda
-from ansible_collections.private_llm.platform.plugins.module_utils.llama_cpp_cuda import CudaError, Toolkit
+from ansible_collections.private_llm.platform.plugins.module_utils.llama_cpp_cuda import Card, CudaError, Toolkit
 
 NVCC = "nvcc: NVIDIA (R) Cuda compiler driver\nCuda compilation tools, release 13.0, V13.0.88\nBuild cuda_13.0.r13.0/compiler.36424714_0\n"
 LISTED = "Available devices:\n  CUDA0: NVIDIA H100 80GB HBM3 (81079 MiB, 80558 MiB free)\n  CUDA1: NVIDIA L40S (46068 MiB, 45000 MiB free)\n"
@@ -74,9 +74,47 @@ def test_cards_are_counted_as_the_driver_has_them(tmp_path):
     assert llama_cpp_cuda.cards(str(tmp_path)) == 1
 
 
-def test_free_memory_is_that_of_the_card_with_the_most():
-    assert llama_cpp_cuda.free_memory("1024\n80558\n") == 80558
-    assert llama_cpp_cuda.free_memory("[N/A]\n") == 0
+SAID = """\
+GPU-aaaa, NVIDIA H100 80GB HBM3, 9.0, 80558, Disabled
+GPU-bbbb, NVIDIA A100-SXM4-40GB, 8.0, 40000, Enabled
+GPU-cccc, NVIDIA GeForce RTX 4090, 8.9, [N/A], [N/A]
+"""
+INSTANCES = """\
+GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
+  MIG 3g.20gb     Device  0: (UUID: MIG-1111)
+  MIG 2g.10gb     Device  1: (UUID: MIG-2222)
+GPU 2: NVIDIA GeForce RTX 4090 (UUID: GPU-cccc)
+"""
+
+
+def test_a_divided_card_counts_as_its_instances():
+    assert llama_cpp_cuda.installed_cards(SAID, INSTANCES) == [
+        Card("GPU-aaaa", "NVIDIA H100 80GB HBM3", "9.0", 80558),
+        Card("MIG-1111", "NVIDIA A100-SXM4-40GB MIG 3g.20gb", "8.0", None),
+        Card("MIG-2222", "NVIDIA A100-SXM4-40GB MIG 2g.10gb", "8.0", None),
+        Card("GPU-cccc", "NVIDIA GeForce RTX 4090", "8.9", None),
+    ]
+    assert llama_cpp_cuda.installed_cards("NVIDIA-SMI has failed because it could not talk to the driver.", "") == []
+
+
+@pytest.mark.parametrize(
+    "wanted, capability, promised",
+    [
+        ("90-real", "9.0", True),
+        ("86-real", "8.9", True),
+        ("89-real", "8.6", False),
+        ("89-real", "9.0", False),
+        ("80-virtual", "9.0", True),
+        ("80", "12.0", True),
+        ("75-virtual;120a-real", "12.1", True),
+        ("120a-real", "12.1", False),
+        ("120a-real", "12.0", True),
+        ("90-real", "[N/A]", True),
+    ],
+)
+def test_a_build_promises_to_compute_on_the_cards_that_its_code_is_for(wanted, capability, promised):
+    assert llama_cpp_cuda.is_built_for(wanted, capability) is promised
 
 
 def rows(**changed):
@@ -85,7 +123,7 @@ def rows(**changed):
 
 
 def test_what_llama_bench_measured_is_read():
-    assert llama_cpp_cuda.bench_result(rows()) == {"device": "NVIDIA H100 80GB HBM3", "prompt": 5000.0, "answer": 200.0}
+    assert llama_cpp_cuda.trial_result(rows()) == {"device": "NVIDIA H100 80GB HBM3", "prompt": 5000.0, "answer": 200.0}
 
 
 @pytest.mark.parametrize(
@@ -100,4 +138,4 @@ def test_what_llama_bench_measured_is_read():
 )
 def test_a_measurement_that_proves_nothing_is_refused(said, sentence):
     with pytest.raises(CudaError, match=sentence):
-        llama_cpp_cuda.bench_result(said)
+        llama_cpp_cuda.trial_result(said)

@@ -26,7 +26,9 @@ def cards(tmp_path, monkeypatch):
 
     def has(listed, status=0):
         program = tmp_path / "nvidia-smi"
-        program.write_text("#!/bin/sh\ncase \"$*\" in *name,memory.total*noheader,nounits*) printf '%%b' '%s';; esac\nexit %d\n" % (listed, status))
+        asked = "*name,memory.total,mig.mode.current,memory.used*noheader,nounits*"
+        cases = "%s) printf '%%b' '%s';; *compute-apps*) echo GPU-a, python3, 9000;;" % (asked, listed)
+        program.write_text('#!/bin/sh\ncase "$*" in %s esac\nexit %d\n' % (cases, status))
         program.chmod(0o755)
         monkeypatch.setenv("PATH", "%s:/usr/bin:/bin" % tmp_path)
 
@@ -40,7 +42,7 @@ def plan(model_path, check=False, **parameters):
 
 @pytest.mark.parametrize("check", [True, False])
 def test_the_card_is_asked_and_the_plan_fills_it(model_path, cards, check):
-    cards("0, GPU-a, NVIDIA H100 80GB HBM3, 81559\\n")
+    cards("0, GPU-a, NVIDIA H100 80GB HBM3, 81559, [N/A], 10\\n")
     result = plan(model_path, check)
     assert (result["changed"], result["planned"]) == (False, True)
     assert (result["plan"]["slots"], result["plan"]["context_per_slot"], result["plan"]["device"]) == (20, 57344, "NVIDIA H100 80GB HBM3")
@@ -55,12 +57,40 @@ def test_every_value_is_documented_and_every_documented_value_is_there(model_pat
 
 
 def test_several_cards_are_used_together_unless_some_are_named(model_path, cards):
-    cards("0, GPU-a, A, 24564\\n1, GPU-b, A, 24564\\n2, GPU-c, B, 81559\\n")
+    cards("0, GPU-a, A, 24564, [N/A], 10\\n1, GPU-b, A, 24564, [N/A], 10\\n2, GPU-c, B, 81559, [N/A], 10\\n")
     assert plan(model_path)["plan"]["memory"] == 24564 * 2 + 81559
     assert plan(model_path, gpus=["2"])["plan"]["device"] == plan(model_path, gpus=["GPU-c"])["plan"]["device"] == "B"
     assert plan(model_path, gpus=["0", "GPU-b"])["plan"]["device"] == "2 x A"
     assert plan(model_path, gpus=["3"])["msg"] == "There is no GPU 3 on this host; it has 0 (A, GPU-a), 1 (A, GPU-b), 2 (B, GPU-c)."
     assert plan(model_path, gpus=["0", "GPU-a"])["msg"] == "The GPU GPU-a is named twice."
+
+
+def test_a_server_that_does_not_split_its_model_has_the_first_card_alone(model_path, cards):
+    cards("0, GPU-a, A, 24564, [N/A], 10\\n1, GPU-b, A, 24564, [N/A], 10\\n")
+    assert plan(model_path, split_mode="none")["plan"]["memory"] == 24564
+    assert plan(model_path, split_mode="none", gpus=["1"], gpu_memory=24000)["plan"]["memory"] == 24000
+
+
+def test_a_card_that_another_program_holds_is_told_of(model_path, cards):
+    cards("0, GPU-a, A, 24564, [N/A], 9010\\n")
+    assert "Other programs than llama-server take 9010 MiB of the GPU 0 (A)" in plan(model_path)["printed"]
+
+
+def test_memory_that_is_stated_for_two_cards_is_that_of_both(model_path):
+    both = plan(model_path, gpus=["0", "1"], gpu_memory=49128)["plan"]
+    assert (both["memory"], both["margin"], both["parts"]["driver"]) == (49128, 2048, 1400.0)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_divided_card_is_not_planned_as_if_it_were_whole(model_path, cards, check):
+    cards("0, GPU-a, NVIDIA H100 80GB HBM3, 81559, Enabled, 10\\n1, GPU-b, NVIDIA L4, 23034, [N/A], 10\\n")
+    for named in ([], ["0"], ["GPU-a"]):
+        refused = plan(model_path, check, gpus=named)["msg"]
+        assert refused.startswith("The GPU 0 (NVIDIA H100 80GB HBM3) is divided into instances (MIG), of which a program sees one.")
+        assert "llama_server_gpu_memory" in refused
+    assert plan(model_path, check, gpus=["MIG-0c757cd7"])["msg"].startswith("MIG-0c757cd7 is an instance of a divided card (MIG). Name the instance")
+    assert plan(model_path, check, gpus=["MIG-0c757cd7"], gpu_memory=40192)["plan"]["memory"] == 40192
+    assert plan(model_path, check, gpus=["1"])["plan"]["device"] == "NVIDIA L4"
 
 
 def test_without_a_driver_it_says_what_to_do_and_in_check_mode_waits_for_it(model_path, cards):

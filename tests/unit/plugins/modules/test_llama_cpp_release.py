@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import textwrap
@@ -24,6 +25,12 @@ CMAKE = """\
       -S) mkdir -p "$4/bin"; cp "$2/recipe.sh" "$4/recipe.sh" ;;
       --build) cd "$2" && exec sh ./recipe.sh ;;
     esac
+"""
+# Lets whoever runs the tests build, also where no network may be taken away.
+UNSHARE = """\
+    #!/bin/sh
+    shift 2
+    exec "$@"
 """
 RECIPE = """\
     said="version: {version}"
@@ -77,7 +84,7 @@ class Host:
 def host(tmp_path, monkeypatch):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name, script in {"cmake": CMAKE, "c++": "#!/bin/sh\necho a compiler 14.2\n"}.items():
+    for name, script in {"cmake": CMAKE, "c++": "#!/bin/sh\necho a compiler 14.2\n", "unshare": UNSHARE}.items():
         (tools / name).write_text(textwrap.dedent(script))
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
@@ -231,6 +238,18 @@ def test_a_missing_compiler_is_named(host, monkeypatch):
     assert "c++ is not installed" in host.run()["msg"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_host_that_cannot_take_the_network_away_builds_only_when_told_that_it_may(host, check):
+    (host.path / "tools/unshare").write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
+    refused = host.run(check=check)
+    assert "the build would have the network of this host" in refused["msg"]
+    assert "unshare failed: Operation not permitted" in refused["msg"]
+    assert "llama_cpp_build_isolated" in refused["msg"]
+    assert host.entries() == []
+    assert not host.calls.exists()
+    assert host.run(check=check, isolated=False)["origin"] == "build"
+
+
 @pytest.fixture
 def repository(host):
     said = "0.5.0 (build 11312, commit $(git -C ../source rev-parse --short=9 HEAD))"
@@ -251,6 +270,22 @@ def test_a_git_tag_that_points_elsewhere_is_refused(host, repository):
     result = host.run(**{**repository, "commit": "1" * 40})
     assert f"is commit {repository['commit']}, but {'1' * 40} is expected" in result["msg"]
     assert host.entries() == []
+
+
+def test_a_token_for_the_mirror_reaches_git_by_its_environment_alone(host, repository):
+    real = shutil.which("git")
+    (host.path / "tools/git").write_text(f'#!/bin/sh\necho "$GIT_CONFIG_KEY_0=$GIT_CONFIG_VALUE_0" >>{host.path}/git-said\nexec {real} "$@"\n')
+    (host.path / "tools/git").chmod(0o755)
+    result = host.run(**repository, source_headers={"Authorization": "Bearer open-sesame"})
+    assert "http.extraHeader=Authorization: Bearer open-sesame" in (host.path / "git-said").read_text()
+    assert "open-sesame" not in next((host.path / "log").iterdir()).read_text() + str(result)
+
+
+@pytest.mark.parametrize("address", ["https://user:open-sesame@git.example.com/x", "https://open-sesame@git.example.com/x", "ssh://git:open-sesame@h/x"])
+def test_a_secret_in_the_address_of_a_repository_is_refused_and_not_repeated(host, address):
+    result = host.run(source_url=None, source_checksum=None, git_repository=address, git_tag="v0.5.0")
+    assert "has a user or password in it" in result["msg"]
+    assert "open-sesame" not in result["msg"]
 
 
 @pytest.mark.parametrize(
@@ -314,6 +349,7 @@ def test_a_program_has_to_say_version_build_number_and_commit(output, right):
 
 LISTED = "  CUDA0: NVIDIA H100 (81079 MiB, 80558 MiB free)"
 MEASURED = json.dumps([{"backends": "CUDA", "gpu_info": "NVIDIA H100", "n_prompt": prompt, "avg_ts": speed} for prompt, speed in ((512, 5000), (0, 200))])
+ONE_CARD = "GPU-aa, NVIDIA H100, 9.0, 80558, Disabled\n"
 COPIED = """\
     for program in llama-server llama-bench llama-batched-bench llama-fit-params; do
       cp ../source/program.sh bin/$program
@@ -325,7 +361,9 @@ PROGRAM = """\
 #!/bin/sh
 case $1 in
   --list-devices) printf 'Available devices:\\n%s\\n' '{listed}' ;;
-  -m) cat {measured}; exit {status} ;;
+  -m) test "$(head -c 4 "$2")" = GGUF || exit 9; echo "$CUDA_VISIBLE_DEVICES" >>{tried}
+      case " {broken} " in *" $CUDA_VISIBLE_DEVICES "*) echo '{trouble}' >&2; exit 1 ;; esac
+      cat {measured} ;;
   *) echo 'version: 0.5.0 (build 11312, commit 0c1e57098)' ;;
 esac
 """
@@ -340,18 +378,18 @@ def for_gpus(host, tmp_path, monkeypatch):
     (toolkit / "lib64/stubs/libcuda.so").touch()
     (toolkit / "bin/nvcc").write_text("#!/bin/sh\necho 'Cuda compilation tools, release 13.0, V13.0.88'\n")
     (toolkit / "bin/nvcc").chmod(0o755)
-    (tmp_path / "tools/nvidia-smi").write_text("#!/bin/sh\necho 80558\n")
+    (tmp_path / "tools/nvidia-smi").write_text(f"#!/bin/sh\ncase $1 in -L) cat {tmp_path}/listed ;; *) cat {tmp_path}/installed ;; esac\n")
     (tmp_path / "tools/nvidia-smi").chmod(0o755)
+    (tmp_path / "listed").touch()
+    (tmp_path / "installed").write_text(ONE_CARD)
     monkeypatch.setattr(llama_cpp_release.llama_cpp_cuda, "cards", lambda: host.cards)
     host.cards = 0
-    model = tmp_path / "model.gguf"
-    model.write_bytes(b"x")
     host.parameters["cmake_options"] = {"GGML_NATIVE": False}
-    host.parameters["cuda"] = {"version": "13.0", "toolkit": str(toolkit), "architectures": ["9.0"], "bench_model": str(model)}
+    host.parameters["cuda"] = {"version": "13.0", "toolkit": str(toolkit), "architectures": ["9.0"]}
 
-    def source(listed=LISTED, measured=MEASURED, status=0):
+    def source(listed=LISTED, measured=MEASURED, broken="", trouble=""):
         (tmp_path / "measured").write_text(measured)
-        program = PROGRAM.format(listed=listed, measured=tmp_path / "measured", status=status)
+        program = PROGRAM.format(listed=listed, measured=tmp_path / "measured", tried=tmp_path / "tried", broken=broken, trouble=trouble)
         host.make_source(COPIED, **{"program.sh": program})
 
     host.source = source
@@ -361,7 +399,7 @@ def for_gpus(host, tmp_path, monkeypatch):
 
 def test_a_build_for_gpus_names_architecture_compiler_and_toolkit(for_gpus):
     result = for_gpus.run()
-    assert (result["origin"], result["devices"], result["benchmark"]) == ("build", [], {})
+    assert (result["origin"], result["devices"], result["trials"]) == ("build", [], [])
     configured = for_gpus.calls.read_text().splitlines()[0].split(" -D")
     for option in ("GGML_CUDA=ON", "GGML_CUDA_NCCL=OFF", "CMAKE_CUDA_ARCHITECTURES=90-real", f"CMAKE_CUDA_COMPILER={for_gpus.path}/cuda/bin/nvcc"):
         assert option in configured
@@ -371,14 +409,18 @@ def test_a_build_for_gpus_is_tried_on_the_card_before_it_is_put_in_place(for_gpu
     for_gpus.cards = 1
     result = for_gpus.run()
     assert result["devices"] == ["CUDA0 (NVIDIA H100)"]
-    assert result["benchmark"] == {"device": "NVIDIA H100", "prompt": 5000.0, "answer": 200.0}
+    assert result["trials"] == [{"card": "GPU-aa", "device": "NVIDIA H100", "prompt": 5000.0, "answer": 200.0}]
+    assert result["untried"] == []
 
 
 @pytest.mark.parametrize(
     "source, sentence",
     [
         ({"listed": "  (none)"}, "the driver has a GPU, but the built llama-server lists none"),
-        ({"measured": "CUDA error: no kernel image", "status": 1}, "does not compute on the GPU (status 1): CUDA error: no kernel image"),
+        (
+            {"broken": "GPU-aa", "trouble": "CUDA error: no kernel image"},
+            "does not compute on the GPU GPU-aa, NVIDIA H100 (status 1): CUDA error: no kernel image",
+        ),
         ({"measured": '[{"backends":"CPU","gpu_info":"","n_prompt":1,"avg_ts":1}]'}, "computed on CPU instead of the GPU"),
     ],
 )
@@ -389,12 +431,58 @@ def test_a_build_that_does_not_compute_on_the_card_is_not_put_in_place(for_gpus,
     assert for_gpus.entries() == []
 
 
-def test_a_card_in_use_is_left_alone_and_told_of(for_gpus):
+def test_every_card_is_tried_by_itself_and_a_broken_second_one_stops_the_build(for_gpus):
+    for_gpus.cards = 2
+    (for_gpus.path / "installed").write_text(ONE_CARD + "GPU-bb, NVIDIA H100, 9.0, 80000, Disabled\n")
+    assert [one["card"] for one in for_gpus.run()["trials"]] == ["GPU-aa", "GPU-bb"]
+    assert (for_gpus.path / "tried").read_text().split() == ["GPU-aa", "GPU-bb"]
+    for_gpus.source(broken="GPU-bb", trouble="CUDA error: uncorrectable ECC error")
+    assert "does not compute on the GPU GPU-bb" in for_gpus.run()["msg"]
+
+
+def test_an_instance_of_a_divided_card_is_tried_in_place_of_the_card(for_gpus):
     for_gpus.cards = 1
-    (for_gpus.path / "tools/nvidia-smi").write_text("#!/bin/sh\necho 100\n")
+    (for_gpus.path / "installed").write_text("GPU-aa, NVIDIA H100, 9.0, 80558, Enabled\n")
+    (for_gpus.path / "listed").write_text("GPU 0: NVIDIA H100 (UUID: GPU-aa)\n  MIG 3g.40gb     Device  0: (UUID: MIG-11)\n")
+    assert [one["card"] for one in for_gpus.run()["trials"]] == ["MIG-11"]
+
+
+def test_a_card_that_a_running_server_nearly_fills_is_tried_with_what_a_plan_leaves_free(for_gpus):
+    for_gpus.cards = 1
+    (for_gpus.path / "installed").write_text("GPU-aa, NVIDIA GeForce RTX 4090, 8.9, 1024, [N/A]\n")
+    result = for_gpus.run(cuda={**for_gpus.parameters["cuda"], "architectures": ["8.9"]})
+    assert [one["card"] for one in result["trials"]] == ["GPU-aa"]
+
+
+@pytest.mark.parametrize(
+    "installed, source, why",
+    [
+        ("GPU-bb, NVIDIA H100, 9.0, 100, Disabled\n", {}, "NVIDIA H100 has 100 MiB free, and 768 MiB are needed"),
+        ("GPU-bb, NVIDIA T400, 7.5, 3000, [N/A]\n", {}, "NVIDIA T400 has the compute capability 7.5, and the build is for 90-real"),
+        (
+            "GPU-bb, NVIDIA H100, 9.0, 900, Disabled\n",
+            {"broken": "GPU-bb", "trouble": "CUDA error: out of memory"},
+            "NVIDIA H100 has no memory left for it (CUDA error: out of memory)",
+        ),
+    ],
+    ids=["full", "not built for", "filled meanwhile"],
+)
+def test_a_card_that_cannot_be_tried_is_told_of_with_the_reason(for_gpus, installed, source, why):
+    for_gpus.cards = 2
+    for_gpus.source(**source)
+    (for_gpus.path / "installed").write_text(ONE_CARD + installed)
     result = for_gpus.run()
-    assert result["benchmark"] == {}
-    assert "llama-bench was not run: it needs 2048 MiB of the GPU's memory and 100 MiB are free" in result["printed"]
+    assert [one["card"] for one in result["trials"]] == ["GPU-aa"]
+    assert result["untried"] == [{"card": "GPU-bb", "why": why}]
+    assert f"was not tried on the GPU GPU-bb: {why}" in result["printed"]
+    with open(f"{result['path']}/release.json") as stream:
+        assert json.load(stream)["tried"]["untried"] == result["untried"]
+
+
+def test_a_build_that_no_card_of_the_host_can_run_is_refused(for_gpus):
+    for_gpus.cards = 1
+    result = for_gpus.run(cuda={**for_gpus.parameters["cuda"], "architectures": ["8.9"]})
+    assert "the build is for the architectures 89-real, and this host has NVIDIA H100 (9.0): none of them can run it" in result["msg"]
 
 
 def test_without_a_driver_the_programs_are_tried_with_the_stub_of_its_library(for_gpus):
@@ -417,11 +505,6 @@ def test_a_finished_build_that_does_not_compute_on_this_hosts_card_is_not_used(f
 )
 def test_whatever_defines_a_build_for_gpus_changes_its_name(for_gpus, change):
     assert for_gpus.run(check=True, cuda={**for_gpus.parameters["cuda"], **change})["release"] != for_gpus.run(check=True)["release"]
-
-
-def test_the_model_that_it_is_tried_with_does_not_change_the_name(for_gpus):
-    other = {**for_gpus.parameters["cuda"], "bench_model": "/other.gguf"}
-    assert for_gpus.run(check=True, cuda=other)["release"] == for_gpus.run(check=True)["release"]
 
 
 @pytest.mark.parametrize(
@@ -454,5 +537,6 @@ def test_a_compiler_cache_is_used_where_ccache_is_installed_and_is_no_part_of_th
 def test_a_build_has_no_network_where_that_can_be_had(host):
     if subprocess.run(["unshare", "--net", "--", "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("this machine does not let its root make network namespaces")
+    (host.path / "tools/unshare").unlink()
     host.make_source("grep -c : /proc/net/dev >seen; " + RECIPE.format(version="0.5.0 (build 11312, commit 0c1e57098)") + '    test "$(cat seen)" = 1\n')
     assert host.run()["changed"]
