@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the reference pages of docs/ out of what the code itself declares, so that the two cannot differ.
 
-tools/docs.py          writes docs/README.md, docs/alerts.md, docs/roles/ROLE.md, docs/modules/NAME.md and the tables of docs/capacity.md
+tools/docs.py          writes docs/README.md, docs/alerts.md, docs/hardening.md, docs/roles/ROLE.md, docs/modules/NAME.md and the tables of docs/capacity.md
 tools/docs.py --check  writes nothing and fails when a page is not what it would write
 """
 
@@ -22,6 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 # The collection that this checkout is; Python finds it as Ansible does.
 sys.path.insert(0, str(ROOT / ".collections"))
+sys.path.insert(0, str(ROOT / "molecule/shared"))
 DOCS = ROOT / "docs"
 COLLECTION = "private_llm.platform"
 GENERATED = "<!-- Written by `make docs` out of {source}; change it there. -->"
@@ -177,6 +178,39 @@ def heading_of(page: Path) -> str:
     return next((line.lstrip("# ").strip() for line in page.read_text().splitlines() if line.startswith("#")), page.stem)
 
 
+def hardening_page() -> str:
+    """What is asked of containers and units, out of what the tests ask."""
+    asked = importlib.import_module("container_hardening")
+    lines = [
+        "# What is asked of containers and units",
+        "",
+        GENERATED.format(source="molecule/shared/container_hardening.py, which the tests of the whole platform ask of its containers and units"),
+        "",
+        "## Containers",
+        "",
+        "The controls of the CIS Docker Benchmark that concern a running container. Every container meets every one, but for those below.",
+        "",
+        "| Control | What it asks |",
+        "|---|---|",
+        *(f"| {name} | {cell(text)} |" for name, text, _is_met in asked.CONTROLS),
+        "",
+        "| Container | Control it does not meet | Why |",
+        "|---|---|---|",
+        *(f"| {container} | {control} | {cell(reason)} |" for container, given in asked.WAIVERS.items() for control, reason in given.items()),
+        "",
+        "A container that publishes a port on all addresses (`0.0.0.0`) does not meet `published-address`: name one, or put TLS before it ([tls.md](tls.md)).",
+        "",
+        "## Units that are no containers",
+        "",
+        "The most that `systemd-analyze security` may find: 0 is no exposure, 10 is all of it.",
+        "",
+        "| Unit | At most |",
+        "|---|---|",
+        *(f"| {unit} | {exposure} |" for unit, exposure in asked.EXPOSURE.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and its whole text."""
     made: dict[Path, str] = {}
@@ -197,6 +231,7 @@ def pages() -> dict[Path, str]:
     lines += ["## Roles", "", "| Role | What it does |", "|---|---|", *roles, ""]
     lines += ["## Modules and filters", "", "| Name | Kind | What it does |", "|---|---|---|", *plugins]
     made[DOCS / "alerts.md"] = alerts_page()
+    made[DOCS / "hardening.md"] = hardening_page()
     capacity = importlib.import_module("capacity")
     made[capacity.PAGE] = capacity.page()
     made[DOCS / "README.md"] = "\n".join(lines) + "\n"

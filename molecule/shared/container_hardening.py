@@ -52,6 +52,30 @@ CONTROLS: tuple[tuple[str, str, Callable[[Inspected], bool]], ...] = (
 )
 
 
+# What the platform's containers do not meet, by container and control, each with the reason.
+WAIVERS: Mapping[str, Mapping[str, str]] = {
+    "alloy": {"user": "the journal belongs to root; the agent has none of root's capabilities"},
+    "promtail": {"user": "the journal belongs to root; the agent has none of root's capabilities"},
+    "dcgm-exporter": {
+        "user": "the devices of the GPUs belong to root; the exporter has none of root's capabilities",
+        "devices": "the GPUs are what it tells about",
+    },
+    "node-exporter": {
+        "apparmor": "the engine's profile keeps it from D-Bus, by which systemd tells about units",
+        "system-mounts": "it tells about the host's file systems, which it reads as nobody and cannot write",
+    },
+}
+
+# Units that are no containers, and the exposure that `systemd-analyze security` may find in each: 0 is none, 10 is all.
+EXPOSURE: Mapping[str, float] = {
+    "llama-server": 5.0,
+    "langfuse-retention": 5.0,
+    "postgres-litellm-backup": 5.0,
+    "postgres-langfuse-backup": 5.0,
+    "haproxy": 6.0,
+}
+
+
 def findings(container: Inspected, waivers: Mapping[str, str] | None = None) -> list[str]:
     """Each control that a container does not meet, and each waiver that it does not need; a waiver is a control's name and the reason."""
     given = dict(waivers or {})

@@ -1,0 +1,55 @@
+"""Running the site's playbooks as an operator does, and what both of its test files know of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONTAINERS = (
+    "litellm postgres-litellm langfuse-web langfuse-worker postgres-langfuse clickhouse-langfuse valkey-langfuse object-store-langfuse"
+    " prometheus alertmanager loki grafana node-exporter postgres-litellm-exporter"
+).split()
+SENTENCE = "Hello from the tiny test model."
+
+
+def people_directory() -> Path:
+    """Where the hand-outs of the scenario are."""
+    return Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "people"
+
+
+def key_of(name: str) -> str:
+    """A person's key."""
+    return (people_directory() / name / "key").read_text().strip()
+
+
+def run_playbook(playbook: str, inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook as an operator does, with a copy of the site's inventory that a test has changed."""
+    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_INVENTORY"], str(inventory)]
+    options = [word for path in inventories for word in ("--inventory", path)]
+    command = ["ansible-playbook", *options, str(REPOSITORY / "playbooks" / playbook), *arguments]
+    # Molecule wants colours, which stand between the words that a test looks for.
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment)
+
+
+def recap(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """The numbers of the play's last line: ok, changed, failed ..."""
+    lines = re.findall(r"^\S+ +: (ok=.*)$", run.stdout, re.MULTILINE)
+    assert lines, f"the run has no recap:\n{run.stdout[-3000:]}{run.stderr[-1000:]}"
+    return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", lines[-1])}
+
+
+def sentences(run: subprocess.CompletedProcess[str]) -> str:
+    """What a run said, as one line: messages are wrapped on the way to the screen."""
+    return " ".join((run.stdout + run.stderr).split())
+
+
+def change(inventory: Path, file: str, old: str, new: str) -> None:
+    """Another text in a copy of the inventory."""
+    path = inventory / "group_vars" / "all" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
