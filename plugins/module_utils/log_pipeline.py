@@ -53,7 +53,7 @@ LETTERS = {"info": "I", "warning": "W", "error": "E", "critical": "F"}
 PRIORITIES = {"debug": "debug", "info|notice": "info", "warning": "warning", "err|error": "error", "crit|alert|emerg": "critical"}
 # How a line begins that is not the continuation of the one before: a time, a level, a JSON object, the head of a trace, or systemd's own words.
 FIRST_LINE = (
-    r"^(?:\{|\[|\d{2,4}[-:/]|Traceback \(most recent|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|[a-z]+="
+    r"^(?:\{|\[|\d{2,4}[-:/.]|Traceback \(most recent|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|[a-z]+="
     r"|[\w@.-]+\.service\b|(?:Started|Starting|Stopped|Stopping)\b)"
 )
 
@@ -116,6 +116,8 @@ def level_pattern(level: str) -> str:
     field = "|".join(LEVELS[level])
     capitals = "|".join(word.upper() for word in LEVELS[level])
     letter = rf"|^{LETTERS[level]}\d{{4}} \d\d:" if level in LETTERS else ""
+    # The agents time a joined line by its first one, so a trace has to be a first line; the parts of a chained one come one by one.
+    letter += r"|^Traceback \(most recent" if level == "error" else ""
     return (
         rf'(?i:\b(?:level|lvl|severity)"?\s*[=:]\s*"?(?:{field})\b)|(?i:<(?:{field})>)|(?i:^(?:{field})\s*:)'
         rf"|(?:^|[\s\[])(?:{capitals})\]?:|^(?:{capitals})\s|^\[(?:{capitals})\]{letter}"
@@ -131,7 +133,8 @@ def stages(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
         found.append(("match", {"selector": selector, "stages": [whole]}))
     found += [("replace", {"expression": pattern, "replace": REPLACEMENT}) for pattern in secret_patterns(settings.scrub)]
     for level in LEVELS:
-        selector = '{level!=""} |~ `%s`' % level_pattern(level)
+        # The agents' own parser, unlike Loki's, knows no back quotes.
+        selector = '{level!=""} |~ %s' % json.dumps(level_pattern(level))
         found.append(("match", {"selector": selector, "stages": [("static_labels", {"values": {"level": level}})]}))
     return [*found, ("label_keep", {"values": list(LABELS)})]
 

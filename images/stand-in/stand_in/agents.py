@@ -77,6 +77,8 @@ def seconds(duration: str) -> float:
 def check_stage(name: str, options: Any) -> tuple[str, dict[str, Any]]:
     """One stage of a pipeline. :raises Refused: when it is not known, or not as it has to be."""
     if name == "match":
+        if "`" in options["selector"]:
+            raise Refused("invalid selector syntax for match stage: parse error: syntax error: unexpected IDENTIFIER, expecting STRING")
         Selector.parse(options["selector"])
         return name, {"selector": options["selector"], "stages": [check_stage(*stage) for stage in options["stages"]]}
     if name not in STAGES:

@@ -104,6 +104,7 @@ def level_of(line):
         ("2026.11.25 18:00:00.123456 [ 1 ] {} <Information> Application: ready", "info"),
         ("E1125 18:00:00.123456 volume_server.go:12] no free volumes", "error"),
         ("error: failed to load the model", "error"),
+        ("Traceback (most recent call last):\n  File", "error"),
         ("an error happened somewhere", None),
         ("GET /errors 200", None),
     ],
@@ -120,6 +121,7 @@ def test_the_level_is_what_the_line_itself_names(line, level):
         ("ValueError: no", False),
         ('{"message": "x"}', True),
         ("2026-11-25 18:00:00 x", True),
+        ("2026.11.25 18:00:00.123456 [ 1 ] {} <Error> x", True),
         ("18:00:00 - LiteLLM:ERROR", True),
         ("INFO:     started", True),
         ("level=info msg=x", True),
@@ -149,6 +151,11 @@ def test_an_agent_outlives_a_store_that_is_away_for_days_without_giving_a_line_u
     retries = promtail(SETTINGS, "/var/lib/promtail/positions.yaml", 9080)["clients"][0]["backoff_config"]
     assert retries == {"max_period": "1m", "max_retries": 10_000}, "a minute each, that is a week"
     assert "max_backoff_retries = 10000" in alloy(SETTINGS) and 'max_backoff_period  = "1m"' in alloy(SETTINGS)
+
+
+def test_no_selector_of_a_stage_has_the_back_quotes_that_the_agents_do_not_know():
+    selectors = [options["selector"] for name, options in log_pipeline.stages(SETTINGS) if name == "match"]
+    assert len(selectors) == 1 + len(log_pipeline.LEVELS) and not any("`" in selector for selector in selectors)
 
 
 def test_without_services_of_several_lines_nothing_is_joined():
