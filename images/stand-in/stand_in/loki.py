@@ -42,6 +42,7 @@ CONFIGURATION = {
         "reject_old_samples_max_age": str,
         "allow_structured_metadata": bool,
         "volume_enabled": bool,
+        "discover_service_name": [str],
     },
     "ruler": {
         "storage": {"type": str, "local": {"directory": str}},
