@@ -69,7 +69,6 @@ WAIVERS: Mapping[str, Mapping[str, str]] = {
 # Units that are no containers, and the exposure that `systemd-analyze security` may find in each: 0 is none, 10 is all.
 EXPOSURE: Mapping[str, float] = {
     "llama-server": 5.0,
-    "langfuse-retention": 5.0,
     "postgres-litellm-backup": 5.0,
     "postgres-langfuse-backup": 5.0,
     "haproxy": 6.0,

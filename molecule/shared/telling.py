@@ -38,6 +38,13 @@ def value(host: Any, expression: str) -> float | None:
     return float(found[0]["value"][1]) if found else None
 
 
+def unhealthy_targets(host: Any, expected: int = 9) -> dict[str, str]:
+    """What Prometheus could not ask, with its reason; an error of the test where it does not ask as many as it should."""
+    targets = ask(host, PROMETHEUS, "/api/v1/targets")["data"]["activeTargets"]
+    assert len(targets) == expected
+    return {target["labels"]["service"]: target["lastError"] for target in targets if target["health"] != "up"}
+
+
 def firing(host: Any) -> set[str]:
     """Names of the alerts that fire in Prometheus."""
     return {alert["labels"]["alertname"] for alert in ask(host, PROMETHEUS, "/api/v1/alerts")["data"]["alerts"] if alert["state"] == "firing"}

@@ -45,7 +45,7 @@ COLUMNS = (
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MOST_WORDS = 4000
 # What was said later than this ago may still be on its way from the gateway, or through Langfuse's queue.
-SETTLED_AFTER = timedelta(minutes=15)
+SETTLE_MINUTES = 15
 TOPICS = 8
 COMMON_WORDS = frozenset(
     "about above after again against also always another because been before being below between both cannot could does doing down during "
@@ -204,7 +204,7 @@ def cell(value: Any) -> Any:
 class Progress:
     """How far an export is; what lies in the files beyond it was not completed.
 
-    until is where it really ends: a period that is not over, or just is, is exported up to SETTLED_AFTER before the moment at which that began.
+    until is where it really ends: a period that is not over, or just is, is exported up to some minutes before the moment at which that began.
     """
 
     since: str
@@ -229,7 +229,8 @@ class Export:
     missing and nothing is there twice.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, settle: timedelta = timedelta(minutes=SETTLE_MINUTES)) -> None:
+        self._settle = settle
         self.jsonl = os.path.join(directory, "conversations.jsonl")
         self.csv = os.path.join(directory, "conversations.csv")
         self._note = os.path.join(directory, "progress.json")
@@ -268,7 +269,7 @@ class Export:
         if progress and progress.is_final:
             return progress
         if progress is None or progress.complete:
-            progress = Progress(stamp(since), stamp(min(until, datetime.now(timezone.utc) - SETTLED_AFTER)), stamp(until))
+            progress = Progress(stamp(since), stamp(min(until, datetime.now(timezone.utc) - self._settle)), stamp(until))
         with open(self.jsonl, "a", encoding="utf-8", opener=_private) as jsonl, open(
             self.csv, "a", encoding="utf-8", newline="", opener=_private
         ) as table:

@@ -34,6 +34,10 @@ options:
         V(0700) when missing.
     type: path
     required: true
+  settle_minutes:
+    description: What was said later than this ago is left to the next run, because some of it may still be on its way.
+    type: int
+    default: 15
 """
 
 EXAMPLES = r"""
@@ -65,7 +69,13 @@ from datetime import datetime, time, timedelta
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_module import CHECKS, OPTIONS, api_of, period_of
-from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_traces import Export, LangfuseError, Progress, stamp
+from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_traces import (
+    SETTLE_MINUTES,
+    Export,
+    LangfuseError,
+    Progress,
+    stamp,
+)
 
 
 def name_of(since: datetime, until: datetime) -> str:
@@ -83,11 +93,12 @@ def facts_of(progress: Progress | None) -> dict[str, object]:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec={**OPTIONS, "directory": {"type": "path", "required": True}}, supports_check_mode=True, **CHECKS)
+    own = {"directory": {"type": "path", "required": True}, "settle_minutes": {"type": "int", "default": SETTLE_MINUTES}}
+    module = AnsibleModule(argument_spec={**OPTIONS, **own}, supports_check_mode=True, **CHECKS)
     given = module.params
     try:
         since, until = period_of(given)
-        export = Export(os.path.join(given["directory"], name_of(since, until)))
+        export = Export(os.path.join(given["directory"], name_of(since, until)), timedelta(minutes=given["settle_minutes"]))
         before = export.progress()
         changed = before is None or not before.is_final
         after = before if module.check_mode else export.run(api_of(given), since, until)

@@ -19,8 +19,7 @@ import yaml
 from container_hardening import WAIVERS, findings
 from outside import Outside
 from site_runs import CONTAINERS, REPOSITORY, SENTENCE, change, key_of, people_directory, recap, run_playbook, sentences
-from telling import PROMETHEUS, firing, log_lines, start_webhook, value, webhook_alerts, within
-from telling import ask as ask_host
+from telling import firing, log_lines, start_webhook, unhealthy_targets, value, webhook_alerts, within
 
 # This site publishes them on all addresses, which the other file of tests does not.
 OPEN_DOORS = {name: ["published-address: each published port names its address"] for name in ("litellm", "langfuse-web")}
@@ -215,7 +214,7 @@ def test_what_a_person_asked_and_what_the_model_answered_is_recorded(outside, se
 
 def test_conversations_are_exported_on_the_host_and_reported_to_the_operator(host, tmp_path, secrets):
     inventory = REPOSITORY / "molecule" / "site" / "inventory"
-    exported = run_playbook("export.yml", inventory, "-e", "period=today", "-vvv")
+    exported = run_playbook("export.yml", inventory, "-e", "period=today", "-e", "settle_minutes=0", "-vvv")
     assert exported.returncode == 0, exported.stdout[-3000:]
     lines = host.check_output("cat /var/lib/private-llm/exports/*/conversations.jsonl").splitlines()
     assert SENTENCE in {(json.loads(line)["output"] or {}).get("content") for line in lines}
@@ -331,12 +330,6 @@ def test_the_containers_are_hardened(inspect):
 # -- what is seen of it -------------------------------------------------------------------------------------------------------
 
 
-def unhealthy_targets(host):
-    targets = ask_host(host, PROMETHEUS, "/api/v1/targets")["data"]["activeTargets"]
-    assert len(targets) == 9
-    return {target["labels"]["service"]: target["lastError"] for target in targets if target["health"] != "up"}
-
-
 def test_every_target_is_up_and_asking_all_of_them_takes_less_than_a_second(host):
     within(60, lambda: unhealthy_targets(host) == {})
     assert unhealthy_targets(host) == {}
@@ -379,7 +372,7 @@ def test_a_model_server_that_is_gone_is_told_and_its_return_too(host):
         sent = within(30, lambda: [a for a in webhook_alerts(host) if a["labels"]["alertname"] == "ModelServerDown"])
     finally:
         host.check_output("systemctl start llama-server")
-    assert sent[0]["annotations"]["summary"] == "The model server on pl-site does not answer."
+    assert sent[0]["annotations"]["summary"] == "The model server llama-server on pl-site does not answer."
     assert within(120, lambda: "ModelServerDown" not in firing(host))
 
 

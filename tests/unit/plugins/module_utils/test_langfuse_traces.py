@@ -85,7 +85,7 @@ def test_an_export_of_a_period_that_was_not_over_is_made_anew(api_of, tmp_path):
     fake = FakeLangfuse(many(3))
     with served(fake) as url:
         assert not export.run(api_of(url), SINCE, tomorrow).is_final
-        fake.observations.insert(0, observation(99, langfuse_traces.stamp(datetime.now(UTC) - langfuse_traces.SETTLED_AFTER - timedelta(seconds=1))))
+        fake.observations.insert(0, observation(99, langfuse_traces.stamp(datetime.now(UTC) - timedelta(minutes=langfuse_traces.SETTLE_MINUTES, seconds=1))))
         assert export.run(api_of(url), SINCE, tomorrow).count == 4
     assert len(jsonl(export)) == len(table(export)) == 4
 
