@@ -207,12 +207,13 @@ def test_a_secret_does_not_leave_the_host(host, text, secret):
     assert secret not in line and "REMOVED" in line
 
 
-def test_a_trace_of_several_lines_is_kept_whole(host):
+def test_a_trace_of_several_lines_is_kept_whole_and_is_an_error(host):
     trace = ["Traceback (most recent call last):", '  File "a.py", line 1, in <module>', "ValueError: no such thing"]
     write_in_unit(host, "tracer", "INFO: before", *trace, "INFO: after")
     within(10, lambda: log_lines(host, '{service="tracer"} |= "INFO: after"'))
-    lines = [line for _labels, line in log_lines(host, '{service="tracer"}') if not re.match("Started|tracer.service", line)]
-    assert lines == ["INFO: before", "\n".join(trace), "INFO: after"]
+    found = log_lines(host, '{service="tracer"}')
+    lines = {(labels["level"], line) for labels, line in found if not re.match("Started|tracer.service", line)}
+    assert lines == {("info", "INFO: before"), ("error", "\n".join(trace)), ("info", "INFO: after")}
 
 
 def test_the_other_agent_takes_over_without_losing_or_repeating_a_line(host):
