@@ -128,7 +128,7 @@ def stages(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
     """The stages that each line goes through, as name and settings; those within a match are its ``stages``."""
     found: list[tuple[str, dict[str, Any]]] = []
     if settings.multiline_services:
-        selector = '{service=~"%s"}' % "|".join(map(re.escape, settings.multiline_services))
+        selector = "{service=~%s}" % json.dumps("|".join(map(re.escape, settings.multiline_services)))
         whole = ("multiline", {"firstline": FIRST_LINE, "max_wait_time": "2s", "max_lines": 500})
         found.append(("match", {"selector": selector, "stages": [whole]}))
     found += [("replace", {"expression": pattern, "replace": REPLACEMENT}) for pattern in secret_patterns(settings.scrub)]

@@ -158,5 +158,11 @@ def test_no_selector_of_a_stage_has_the_back_quotes_that_the_agents_do_not_know(
     assert len(selectors) == 1 + len(log_pipeline.LEVELS) and not any("`" in selector for selector in selectors)
 
 
+def test_a_service_with_a_hyphen_is_no_escape_that_the_agents_do_not_know():
+    named = Settings("gpu1", "http://loki", "/var/log/journal", "12h", ["langfuse-web"], [])
+    (selector,) = [options["selector"] for _name, options in log_pipeline.stages(named)[:1]]
+    assert selector == r'{service=~"langfuse\\-web"}'
+
+
 def test_without_services_of_several_lines_nothing_is_joined():
     assert "multiline" not in alloy(Settings("gpu1", "http://loki", "/var/log/journal", "12h", [], []))
