@@ -44,10 +44,11 @@ def chat(model: str, text: str) -> tuple[dict[str, Any], Iterator[Event]]:
     whole["choices"] = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]
 
     def parts() -> Iterator[Event]:
+        chunk = {**head, "object": "chat.completion.chunk"}
         for piece in pieces(text):
-            yield "", {**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}]}
-        yield "", {**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-        yield "", {**head, "object": "chat.completion.chunk", "choices": [], "usage": USAGE}
+            yield "", {**chunk, "choices": [{"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}]}
+        yield "", {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        yield "", {**chunk, "choices": [], "usage": USAGE}
 
     return whole, parts()
 

@@ -110,9 +110,9 @@ def request_of(spans: Iterable[bytes]) -> bytes:
 # -- what a trace says ---------------------------------------------------------------------------------------------------
 
 
-def as_json(value: object) -> str:
-    """Text for an attribute."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+def as_json(value: object) -> str | None:
+    """A value as the text of an attribute; nothing stays nothing."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def without_nothing(value: Any) -> Any:
@@ -123,20 +123,28 @@ def without_nothing(value: Any) -> Any:
 
 
 def asked_of(messages: Any, instructions: Any) -> object:
-    """What was asked: the messages, and before them the instructions that Anthropic's and the Responses API take beside them."""
+    """What was asked: the messages, and before them the instructions that Anthropic's and the Responses API take beside them.
+
+    A bare text becomes a message: nobody can mistake it for JSON then.
+    """
+    asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
     if not instructions:
-        return messages
-    rest = messages if isinstance(messages, list) else [] if messages is None else [{"role": "user", "content": messages}]
-    return [{"role": "system", "content": instructions}, *rest]
+        return asked
+    return [{"role": "system", "content": instructions}, *(asked if isinstance(asked, list) else [])]
+
+
+def message_of(text: Any) -> object:
+    """A bare text as the message that a chat would have."""
+    return {"role": "assistant", "content": text}
 
 
 def reply_of(response: Any) -> object:
-    """What was said: the message or messages of a chat, the texts of completions, what the Responses API put out; else the whole answer."""
+    """What was said: the message or messages of a chat or completion, what the Responses API put out; else the whole answer."""
     if not isinstance(response, Mapping):
-        return response
+        return message_of(response) if isinstance(response, str) else response
     choices, output = response.get("choices"), response.get("output")
     if isinstance(choices, list) and choices:
-        said = [choice.get("message") or choice.get("text") for choice in choices if isinstance(choice, Mapping)]
+        said = [choice.get("message") or message_of(choice.get("text")) for choice in choices if isinstance(choice, Mapping)]
     elif isinstance(output, list) and output:
         said = output
     else:

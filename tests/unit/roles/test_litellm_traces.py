@@ -167,12 +167,13 @@ def test_a_request_holds_its_spans_one_by_one():
     "response, said",
     [
         ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, [{"content": "a"}, {"content": "b"}]),
-        ({"choices": [{"text": "old style"}]}, "old style"),
+        ({"choices": [{"text": "old style"}]}, {"role": "assistant", "content": "old style"}),
+        ({"choices": [{"text": "[1]"}, {"text": ""}]}, [{"role": "assistant", "content": "[1]"}, {"role": "assistant", "content": ""}]),
         ({"object": "response", "output": [{"type": "message", "phase": None, "content": [{"text": "c", "logprobs": None}]}]},
          {"type": "message", "content": [{"text": "c"}]}),
         ({"output": [{"type": "reasoning"}, {"type": "function_call"}]}, [{"type": "reasoning"}, {"type": "function_call"}]),
         ({"object": "list"}, {"object": "list"}),
-        ("text", "text"),
+        ("42", {"role": "assistant", "content": "42"}),
         (None, None),
     ],
 )
@@ -185,8 +186,10 @@ def test_a_reply_is_what_was_said(response, said):
     [
         ([{"role": "user", "content": "a"}], None, [{"role": "user", "content": "a"}]),
         ([{"role": "user", "content": "a"}], "Be kind.", [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "a"}]),
-        ("a", [{"type": "text", "text": "Be kind."}], [{"role": "system", "content": [{"type": "text", "text": "Be kind."}]}, {"role": "user", "content": "a"}]),
+        ("a", [{"text": "Be kind."}], [{"role": "system", "content": [{"text": "Be kind."}]}, {"role": "user", "content": "a"}]),
         (None, "Be kind.", [{"role": "system", "content": "Be kind."}]),
+        ("[1]", None, [{"role": "user", "content": "[1]"}]),
+        (None, None, None),
     ],
 )  # fmt: skip
 def test_instructions_beside_the_messages_are_asked_as_well(messages, instructions, asked):

@@ -52,7 +52,8 @@ class Store:
     def ready(self, buckets=("langfuse",), lifetimes=()):
         """Run the role's script as the role renders it."""
         given = {"object_store_buckets": list(buckets), "object_store_lifetimes": [{"prefix": prefix, "days": days} for prefix, days in lifetimes]}
-        internal = {name: _trusted(value) if isinstance(value, str) else value for name, value in yaml.safe_load((ROLE / "vars" / "main.yml").read_text()).items()}
+        internal = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+        internal = {name: _trusted(value) if isinstance(value, str) else value for name, value in internal.items()}
         templar = Templar(loader=DataLoader(), variables={**internal, **given})
         script = templar.template(_trusted((ROLE / "templates" / "buckets.sh.j2").read_text()))
         environment = {"PATH": f"{self.place}:/usr/bin:/bin"}
