@@ -28,12 +28,10 @@ from pathlib import Path
 CONFIGURATION = Path("/etc/clickhouse-server")
 DATABASE = Path("/var/lib/clickhouse/stand-in.sqlite")
 NEEDED_SETTINGS = ("listen_host", "http_port", "tcp_port", "max_server_memory_usage")
-# System tables that grow without a bound unless they have an end.
-SYSTEM_LOGS = (
-    "query_log query_thread_log query_views_log part_log trace_log metric_log asynchronous_metric_log text_log opentelemetry_span_log "
-    "processors_profile_log error_log latency_log query_metric_log backup_log s3queue_log asynchronous_insert_log blob_storage_log "
-    "background_schedule_pool_log crash_log"
-).split()
+# System tables, which grow without a bound unless they have an end.
+SYSTEM_LOGS = json.loads((Path(__file__).resolve().parent / "../share/clickhouse-stand-in/system_logs.json").read_text())["logs"]
+# The configuration of the official image gives it an engine, beside which no TTL may stand.
+WITH_AN_ENGINE = ("opentelemetry_span_log",)
 
 
 def log(message: str, **more: object) -> None:
@@ -72,6 +70,8 @@ class Configuration:
             element = self.tables.get(name)
             if element is None or not (element.get("remove") or "INTERVAL" in (element.findtext("ttl") or "")):
                 found.append(f"the system table {name} has neither a TTL nor is it removed")
+            elif name in WITH_AN_ENGINE and not element.get("remove"):
+                found.append(f"the system table {name} has a TTL beside its engine, which ClickHouse refuses")
         if not self.users:
             found.append("users.d has no user with password_sha256_hex")
         return found

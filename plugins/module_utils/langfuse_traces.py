@@ -37,15 +37,15 @@ HEAVY_PAGE_BYTES, LIGHT_PAGE_BYTES = 8 * 1024 * 1024, 2 * 1024 * 1024
 # So many traces may be deleted by one request.
 MOST_DELETIONS = 1000
 OUR_METADATA = "team,key,recording"
+# So long after the end of a period traces of it may still come: the gateway keeps them while Langfuse is away, and Langfuse has a queue.
+SETTLE = timedelta(hours=24)
 COLUMNS = (
-    "time", "trace", "observation", "person", "team", "key", "model", "name", "level", "input", "output", "input_tokens", "output_tokens",
-    "cost", "seconds", "session", "error",
+    "time", "trace", "observation", "person", "team", "key", "model", "name", "level", "status_message", "input", "output", "input_tokens", "output_tokens",
+    "cost", "seconds", "session",
 )  # fmt: skip
 # A spreadsheet takes text that begins so for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MOST_WORDS = 4000
-# What was said later than this ago may still be on its way from the gateway, or through Langfuse's queue.
-SETTLE_MINUTES = 15
 TOPICS = 8
 COMMON_WORDS = frozenset(
     "about above after again against also always another because been before being below between both cannot could does doing down during "
@@ -159,6 +159,8 @@ def moment_of(text: str) -> datetime:
 def record_of(observation: Mapping[str, Any]) -> dict[str, Any]:
     """An observation as the files have it."""
     metadata = observation.get("metadata") or {}
+    # What our gateway records is JSON; of others a text stays the text that it is, whatever it looks like.
+    content = _parsed if metadata.get("recording") else lambda text: text
     usage = observation.get("usageDetails") or {}
     return {
         "time": observation["startTime"],
@@ -170,20 +172,20 @@ def record_of(observation: Mapping[str, Any]) -> dict[str, Any]:
         "model": observation.get("providedModelName"),
         "name": observation.get("name"),
         "level": observation.get("level"),
-        "input": _parsed(observation.get("input")),
-        "output": _parsed(observation.get("output")),
+        "status_message": observation.get("statusMessage"),
+        "input": content(observation.get("input")),
+        "output": content(observation.get("output")),
         "input_tokens": usage.get("input", 0),
         "output_tokens": usage.get("output", 0),
         "cost": observation.get("totalCost") or (observation.get("costDetails") or {}).get("total") or 0,
         "seconds": observation.get("latency"),
         "session": observation.get("sessionId"),
-        "error": observation.get("statusMessage"),
     }
 
 
 def _parsed(text: Any) -> Any:
-    """Messages are recorded as JSON objects or lists of them; any other text is what somebody wrote, also where it could be read as a number."""
-    if not isinstance(text, str) or not text.startswith(("{", "[")):
+    """Messages that were sent as JSON; a text that is only a number or a word in quotes stays a text."""
+    if not isinstance(text, str) or not text.startswith(("[", "{")):
         return text
     try:
         return json.loads(text)
@@ -204,7 +206,7 @@ def cell(value: Any) -> Any:
 class Progress:
     """How far an export is; what lies in the files beyond it was not completed.
 
-    until is where it really ends: a period that is not over, or just is, is exported up to some minutes before the moment at which that began.
+    until is where it really ends: a period that is not over is exported up to the moment at which that began.
     """
 
     since: str
@@ -215,63 +217,72 @@ class Progress:
     jsonl_bytes: int = 0
     csv_bytes: int = 0
     complete: bool = False
+    # Empty in notes of versions that did not write it, for which an export was final right after its period.
+    began: str = ""
 
-    @property
-    def is_final(self) -> bool:
-        """Whether running again would find nothing more."""
-        return self.complete and self.until == self.asked_until
+    def is_final(self, settle: timedelta = SETTLE) -> bool:
+        """Whether running again would find nothing more, as far as traces do not arrive later than that."""
+        late_enough = not self.began or moment_of(self.began) >= moment_of(self.until) + settle
+        return self.complete and self.until == self.asked_until and late_enough
 
 
 class Export:
     """Conversations of a period in two files, in a directory of their own.
 
-    After each page the files are on disk before the note of how far they are. Whoever is killed goes on behind the last note: nothing is
-    missing and nothing is there twice.
+    They are written beside the final files and take their places when they are complete, so that an export that is made anew never costs the one
+    that is there. After each page the files are on disk before the note of how far they are. Whoever is killed goes on behind the last note:
+    nothing is missing and nothing is there twice.
     """
 
-    def __init__(self, directory: str, settle: timedelta = timedelta(minutes=SETTLE_MINUTES)) -> None:
-        self._settle = settle
+    def __init__(self, directory: str) -> None:
         self.jsonl = os.path.join(directory, "conversations.jsonl")
         self.csv = os.path.join(directory, "conversations.csv")
         self._note = os.path.join(directory, "progress.json")
+        self._done = os.path.join(directory, "complete.json")
         self._directory = directory
 
+    def complete(self) -> Progress | None:
+        """What the final files hold, if there are some."""
+        found, old = _read(self._done), _read(self._note)
+        return found or (old if old and old.complete and not old.began else None)
+
     def progress(self) -> Progress | None:
-        """How far the export in this directory is, if there is one."""
-        try:
-            with open(self._note, encoding="utf-8") as stream:
-                return Progress(**json.load(stream))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
-            raise LangfuseError("%s cannot be read (%s); remove the directory to export anew." % (self._note, error)) from None
+        """How far an export is that was not completed."""
+        found = _read(self._note)
+        return found if found and found.began else None
 
-    def _keep(self, progress: Progress) -> None:
-        partial = self._note + ".new"
-        with open(partial, "w", encoding="utf-8", opener=_private) as stream:
-            json.dump(asdict(progress), stream)
-            _to_disk(stream)
-        os.replace(partial, self._note)
-
-    def run(self, api: Api, since: datetime, until: datetime, say: Callable[[str], None] = lambda _sentence: None) -> Progress:
-        """Export, or go on with it; a complete one is left as it is.
+    def run(
+        self, api: Api, since: datetime, until: datetime, say: Callable[[str], None] = lambda _sentence: None,
+        settle: timedelta = SETTLE, renew: bool = False,
+    ) -> Progress:  # fmt: skip
+        """Export, or go on with it; a final one is left as it is unless it is to be made anew, with what arrived later.
 
         Raises:
-            LangfuseError: Langfuse does not answer, or the directory holds the export of another period.
+            LangfuseError: Langfuse does not answer, or has fewer conversations than the export that is there, or the directory holds the export
+                of another period.
         """
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        progress = self.progress()
-        if progress and (progress.since, progress.asked_until) != (stamp(since), stamp(until)):
-            raise LangfuseError(
-                "%s holds the export from %s to %s; choose another directory for another period."
-                % (self._directory, progress.since, progress.asked_until)
-            )
-        if progress and progress.is_final:
-            return progress
-        if progress is None or progress.complete:
-            progress = Progress(stamp(since), stamp(min(until, datetime.now(timezone.utc) - self._settle)), stamp(until))
-        with open(self.jsonl, "a", encoding="utf-8", opener=_private) as jsonl, open(
-            self.csv, "a", encoding="utf-8", newline="", opener=_private
+        self._take_over_old_note()
+        done, progress = self.complete(), self.progress()
+        for found in (done, progress):
+            if found and (found.since, found.asked_until) != (stamp(since), stamp(until)):
+                raise LangfuseError(
+                    "%s holds the export from %s to %s; choose another directory for another period."
+                    % (self._directory, found.since, found.asked_until)
+                )
+        if done and done.is_final(settle) and not progress and not renew:
+            return done
+        if progress is None or not self._is_there(progress):
+            now = datetime.now(timezone.utc)
+            progress = Progress(stamp(since), stamp(min(until, now)), stamp(until), began=stamp(now))
+        if not progress.complete:
+            self._write(api, since, progress, say)
+        self._put_in_place(done, progress)
+        return progress
+
+    def _write(self, api: Api, since: datetime, progress: Progress, say: Callable[[str], None]) -> None:
+        with open(_partial(self.jsonl), "a", encoding="utf-8", opener=_private) as jsonl, open(
+            _partial(self.csv), "a", encoding="utf-8", newline="", opener=_private
         ) as table:
             jsonl.truncate(progress.jsonl_bytes)
             table.truncate(progress.csv_bytes)
@@ -288,10 +299,55 @@ class Export:
                 _to_disk(table)
                 progress.count += len(page)
                 progress.cursor, progress.complete = cursor, not cursor
-                progress.jsonl_bytes, progress.csv_bytes = os.path.getsize(self.jsonl), os.path.getsize(self.csv)
-                self._keep(progress)
+                progress.jsonl_bytes, progress.csv_bytes = (os.path.getsize(_partial(path)) for path in (self.jsonl, self.csv))
+                _keep(self._note, progress)
                 say("%d conversations" % progress.count)
-        return progress
+
+    def _is_there(self, progress: Progress) -> bool:
+        """Whether the files are as long as the note says; a complete one may have one of them in its place already."""
+        pairs = ((self.jsonl, progress.jsonl_bytes), (self.csv, progress.csv_bytes))
+        return progress.complete or all(os.path.exists(_partial(path)) and os.path.getsize(_partial(path)) >= size for path, size in pairs)
+
+    def _put_in_place(self, done: Progress | None, progress: Progress) -> None:
+        if done and progress.count < done.count:
+            for path in (_partial(self.jsonl), _partial(self.csv), self._note):
+                os.unlink(path)
+            raise LangfuseError(
+                "Langfuse has only %d of the %d conversations that %s holds, so some were deleted since; the export stays as it is."
+                % (progress.count, done.count, self._directory)
+            )
+        for path in (self.jsonl, self.csv):
+            if os.path.exists(_partial(path)):
+                os.replace(_partial(path), path)
+        _keep(self._done, progress)
+        os.unlink(self._note)
+
+    def _take_over_old_note(self) -> None:
+        """Exports of versions with one note: a complete one is what it says; one that is not is begun anew."""
+        found = _read(self._note)
+        if found and not found.began:
+            os.replace(self._note, self._done) if found.complete else os.unlink(self._note)
+
+
+def _partial(path: str) -> str:
+    return path + ".partial"
+
+
+def _read(path: str) -> Progress | None:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return Progress(**json.load(stream))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise LangfuseError("%s cannot be read (%s); remove the directory to export anew." % (path, error)) from None
+
+
+def _keep(path: str, progress: Progress) -> None:
+    with open(path + ".new", "w", encoding="utf-8", opener=_private) as stream:
+        json.dump(asdict(progress), stream)
+        _to_disk(stream)
+    os.replace(path + ".new", path)
 
 
 def _private(path: str, flags: int) -> int:
@@ -453,6 +509,9 @@ def report(api: Api, since: datetime, until: datetime, topics: bool) -> Report:
 # -- the program -------------------------------------------------------------------------------------------------------
 
 
+NOT_FINAL = "; traces of the period may still arrive: run it again a day after its end"
+
+
 def tell(sentence: str, stream: TextIO | None = None) -> None:
     """A line for whoever called the program."""
     stream = stream or sys.stdout
@@ -503,6 +562,7 @@ def main(arguments: list[str] | None = None) -> int:
     exporting.add_argument("--since", required=True, help="a day or a moment")
     exporting.add_argument("--until", required=True, help="a day or a moment; it does not belong to the period")
     exporting.add_argument("--directory", required=True)
+    exporting.add_argument("--renew", action="store_true", help="make a complete export anew, with what arrived since")
     pruning = commands.add_parser("prune", help="delete traces that are older than some days")
     retaining = commands.add_parser("retain", help="do so each day, and never end")
     for command in (pruning, retaining):
@@ -512,8 +572,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "export":
-            done = Export(given.directory).run(api_from_environment(), moment_of(given.since), moment_of(given.until))
-            tell("%d conversations in %s" % (done.count, given.directory))
+            done = Export(given.directory).run(api_from_environment(), moment_of(given.since), moment_of(given.until), renew=given.renew)
+            tell("%d conversations in %s%s" % (done.count, given.directory, "" if done.is_final() else NOT_FINAL))
         elif given.days < 1:
             raise LangfuseError("--days must be 1 or more.")
         elif given.command == "prune":

@@ -13,8 +13,10 @@ description:
   - Writes each recorded call of a period to C(conversations.jsonl), exactly as it was recorded, and to C(conversations.csv) for spreadsheets,
     where text that would become a formula gets an apostrophe before it.
   - Reads page by page, so its memory does not grow with the number of conversations.
-  - An export that was interrupted goes on where it was when it is run again; nothing is missing then, and nothing is there twice. A complete one stays
-    as it is, unless its period was not over then; such a one is made anew.
+  - An export that was interrupted goes on where it was when it is run again; nothing is missing then, and nothing is there twice.
+  - A complete one stays as it is, once it was begun O(settle_hours) after its period or later. One that was begun earlier is made anew, because traces
+    arrive after the fact, for instance when Langfuse was away. What is there is replaced when the new one is complete, and never by one with fewer
+    conversations.
   - Uses the public API of Langfuse 4.
 extends_documentation_fragment:
   - private_llm.platform.langfuse
@@ -34,10 +36,14 @@ options:
         V(0700) when missing.
     type: path
     required: true
-  settle_minutes:
-    description: What was said later than this ago is left to the next run, because some of it may still be on its way.
+  settle_hours:
+    description: Hours after the end of the period until which traces of it may still arrive; an export that was begun before that is not final.
     type: int
-    default: 15
+    default: 24
+  renew:
+    description: Whether an export that is final is made anew, for traces that arrived later than O(settle_hours).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -61,6 +67,10 @@ files:
   returned: success
   type: list
   elements: path
+final:
+  description: Whether the export was begun so long after its period that no more traces of it are expected.
+  returned: success
+  type: bool
 """
 
 import os
@@ -69,13 +79,7 @@ from datetime import datetime, time, timedelta
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_module import CHECKS, OPTIONS, api_of, period_of
-from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_traces import (
-    SETTLE_MINUTES,
-    Export,
-    LangfuseError,
-    Progress,
-    stamp,
-)
+from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_traces import Export, LangfuseError, Progress, stamp
 
 
 def name_of(since: datetime, until: datetime) -> str:
@@ -93,21 +97,27 @@ def facts_of(progress: Progress | None) -> dict[str, object]:
 
 def main() -> None:
     """Entry point."""
-    own = {"directory": {"type": "path", "required": True}, "settle_minutes": {"type": "int", "default": SETTLE_MINUTES}}
+    own = {
+        "directory": {"type": "path", "required": True},
+        "settle_hours": {"type": "int", "default": 24},
+        "renew": {"type": "bool", "default": False},
+    }
     module = AnsibleModule(argument_spec={**OPTIONS, **own}, supports_check_mode=True, **CHECKS)
     given = module.params
+    settle = timedelta(hours=given["settle_hours"])
     try:
         since, until = period_of(given)
-        export = Export(os.path.join(given["directory"], name_of(since, until)), timedelta(minutes=given["settle_minutes"]))
-        before = export.progress()
-        changed = before is None or not before.is_final
-        after = before if module.check_mode else export.run(api_of(given), since, until)
+        export = Export(os.path.join(given["directory"], name_of(since, until)))
+        before = export.complete()
+        changed = before is None or not before.is_final(settle) or export.progress() is not None or given["renew"]
+        after = before if module.check_mode else export.run(api_of(given), since, until, settle=settle, renew=given["renew"])
     except (LangfuseError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=changed,
         count=after.count if after else 0,
         files=[export.jsonl, export.csv],
+        final=bool(after and after.is_final(settle)),
         diff={"before": facts_of(before), "after": facts_of(after)},
     )
 

@@ -19,9 +19,10 @@ BASE = {"platform_root_secret": "a-root-secret-of-the-test-that-is-long-enough",
 def wiring(tmp_path):
     """What each host sees of the wiring, for an inventory with hosts of the groups gpu and gateway."""
 
-    def show(gpu, gateway, **variables):
+    def show(gpu, gateway, analytics=None, shown=SHOWN, **variables):
+        groups = {"gpu": gpu, "gateway": gateway, **({"analytics": analytics} if analytics else {})}
         (tmp_path / "hosts.yml").write_text(
-            yaml.safe_dump({"all": {"vars": {**BASE, **variables}, "children": {"gpu": {"hosts": gpu}, "gateway": {"hosts": gateway}}}})
+            yaml.safe_dump({"all": {"vars": {**BASE, **variables}, "children": {name: {"hosts": hosts} for name, hosts in groups.items()}}})
         )
         # In a tree like the collection's own, for the playbooks read the roles' defaults there.
         (tmp_path / "playbooks").mkdir(exist_ok=True)
@@ -35,7 +36,7 @@ def wiring(tmp_path):
                 {
                     "ansible.builtin.copy": {"content": "{{ dict(shown | zip(values)) | to_json }}", "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}"},
                     "delegate_to": "localhost",
-                    "vars": {"shown": list(SHOWN), "values": [f"{{{{ {name} }}}}" for name in SHOWN]},
+                    "vars": {"shown": list(shown), "values": [f"{{{{ {name} }}}}" for name in shown]},
                 }
             ],
         }
@@ -44,7 +45,7 @@ def wiring(tmp_path):
             ["ansible-playbook", "--inventory", str(tmp_path / "hosts.yml"), str(tmp_path / "playbooks" / "show.yml")],
             cwd=ROOT, env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        return {host: json.loads((tmp_path / host).read_text()) for host in {**gpu, **gateway}}
+        return {host: json.loads((tmp_path / host).read_text()) for host in {**gpu, **gateway, **(analytics or {})}}
 
     return show
 
@@ -91,3 +92,65 @@ def test_a_server_that_is_taken_away_is_no_longer_offered(wiring):
     assert [model["name"] for model in seen["__platform_models"]] == ["a"]
     assert seen["__platform_model_names"] == ["a"]
     assert [server["unit"] for server in seen["__platform_model_servers"]] == ["llama-server", "llama-server-8001"]
+
+
+LANGFUSE = (
+    "__platform_langfuse_listen_address", "__platform_langfuse_gateway_url", "__platform_langfuse_networks", "__platform_networks",
+    "__platform_firewall_inbound", "__platform_firewall_egress", "__platform_object_store",
+)  # fmt: skip
+SEPARATE = {"gpu": {"box": {"platform_address": "10.0.0.1"}}, "gateway": {"box": {}}, "analytics": {"books": {"platform_address": "10.0.0.2"}}}
+
+
+def rules_named(seen, variable, name):
+    return [rule for rule in seen[variable] if name in rule["name"]]
+
+
+def test_beside_the_gateway_langfuse_answers_its_own_host_alone(wiring):
+    seen = wiring({"one": {}}, {"one": {}}, {"one": {}}, LANGFUSE)["one"]
+    assert (seen["__platform_langfuse_listen_address"], seen["__platform_langfuse_gateway_url"]) == ("127.0.0.1", "http://langfuse-web:3000")
+    assert not rules_named(seen, "__platform_firewall_inbound", "traces") and not rules_named(seen, "__platform_firewall_egress", "traces")
+    assert [network["masquerade"] for network in seen["__platform_networks"]] == [False]
+
+
+def test_a_host_of_its_own_for_langfuse_answers_the_gateway_and_nobody_else(wiring):
+    seen = wiring(**SEPARATE, shown=LANGFUSE)
+    assert seen["books"]["__platform_langfuse_listen_address"] == "10.0.0.2"
+    assert seen["box"]["__platform_langfuse_gateway_url"] == "http://10.0.0.2:3001"
+    assert seen["books"]["__platform_firewall_inbound"] == [{"name": "traces", "ports": ["3001"], "networks": ["10.0.0.1"]}]
+    assert rules_named(seen["box"], "__platform_firewall_egress", "traces") == [
+        {"name": "traces to books", "bridge": "pl-platform", "to": ["10.0.0.2"], "ports": ["3001"]}
+    ]
+    assert rules_named(seen["box"], "__platform_firewall_inbound", "traces") == [] == seen["books"]["__platform_firewall_egress"]
+    assert [network["masquerade"] for network in seen["box"]["__platform_networks"]] == [True], "the gateway needs a way out of its network"
+
+
+def test_a_second_gateway_reaches_langfuse_beside_the_first_one(wiring):
+    hosts = {"one": {"platform_address": "10.0.0.1"}, "two": {"platform_address": "10.0.0.3"}}
+    seen = wiring({"one": {}}, hosts, {"one": {}}, LANGFUSE)
+    assert seen["one"]["__platform_langfuse_listen_address"] == "10.0.0.1"
+    assert rules_named(seen["one"], "__platform_firewall_inbound", "traces")[0]["networks"] == ["10.0.0.3"]
+    assert seen["two"]["__platform_langfuse_gateway_url"] == "http://10.0.0.1:3001"
+    assert rules_named(seen["two"], "__platform_firewall_egress", "traces")[0]["to"] == ["10.0.0.1"]
+
+
+def test_langfuse_has_no_way_out(wiring):
+    books = wiring(**SEPARATE, shown=LANGFUSE)["books"]
+    assert books["__platform_firewall_egress"] == [] and not any(network.get("masquerade") for network in books["__platform_langfuse_networks"])
+
+
+def test_an_identity_provider_that_is_named_is_the_one_thing_that_langfuse_reaches_outside(wiring):
+    provider = {"name": "sso.example.com", "address": "10.0.9.9", "port": 443}
+    books = wiring(**SEPARATE, shown=LANGFUSE, platform_langfuse_identity_provider=provider)["books"]
+    assert [network["bridge"] for network in books["__platform_langfuse_networks"] if network.get("masquerade")] == ["pl-langfuse"]
+    assert books["__platform_firewall_egress"] == [
+        {"name": "single sign-on of Langfuse", "bridge": "pl-langfuse", "to": ["10.0.9.9"], "ports": ["443"]}
+    ]
+
+
+NINETY = {"langfuse_retention_days": 90}
+
+
+@pytest.mark.parametrize("variables, days", [({}, 0), (NINETY, 90), ({**NINETY, "langfuse_retention_dry_run": True}, 0)])
+def test_raw_events_stay_as_long_as_the_traces_made_of_them(wiring, variables, days):
+    seen = wiring({"one": {}}, {"one": {}}, {"one": {}}, ("__platform_object_store",), **variables)["one"]["__platform_object_store"]
+    assert {entry["prefix"]: entry["days"] for entry in seen["lifetimes"]} == {"langfuse/events/": days, "langfuse/exports/": 7}

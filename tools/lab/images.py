@@ -22,7 +22,10 @@ KEPT_BUILDS = 3
 # Images that stand on another service's image instead of on the base.
 STANDS_ON = {"langfuse-worker-stand-in": "langfuse-stand-in"}
 # Files of the repository that a recipe finds in shared/ of its build context, so that there is one of each.
-SHARED_FILES = {"langfuse-stand-in": ("roles/langfuse/files/variables.json",)}
+SHARED_FILES = {
+    "langfuse-stand-in": ("roles/langfuse/files/variables.json",),
+    "clickhouse-stand-in": ("roles/clickhouse/files/system_logs.json",),
+}
 
 
 @dataclass(frozen=True)

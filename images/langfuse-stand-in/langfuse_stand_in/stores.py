@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS organizations (id text PRIMARY KEY, name text);
 CREATE TABLE IF NOT EXISTS projects (id text PRIMARY KEY, org_id text REFERENCES organizations, name text);
 CREATE TABLE IF NOT EXISTS api_keys (public_key text PRIMARY KEY, project_id text REFERENCES projects, hashed_secret_key text);
 CREATE TABLE IF NOT EXISTS users (email text PRIMARY KEY, name text, password text);
+CREATE TABLE IF NOT EXISTS sealed (name text PRIMARY KEY, digest text);
 """
 
 
@@ -34,6 +35,20 @@ def postgres(environment: dict[str, str]) -> Any:
     connection = psycopg2.connect(environment["DATABASE_URL"], connect_timeout=5)
     connection.autocommit = True
     return connection
+
+
+def same_secrets(cursor: Any, environment: dict[str, str]) -> None:
+    """Note what this installation encrypts and hashes with, and refuse others: with them nothing that is stored could be read.
+
+    Raises:
+        RuntimeError: web and worker, or this start and an earlier one, have different secrets.
+    """
+    for name in ("SALT", "ENCRYPTION_KEY"):
+        digest = hashlib.sha256(f"{name}:{environment[name]}".encode()).hexdigest()
+        cursor.execute("INSERT INTO sealed VALUES (%s, %s) ON CONFLICT DO NOTHING", (name, digest))
+        cursor.execute("SELECT digest FROM sealed WHERE name = %s", (name,))
+        if cursor.fetchone()[0] != digest:
+            raise RuntimeError(f"{name} is not the one that this installation began with")
 
 
 def valkey(environment: dict[str, str]) -> redis.Redis:
@@ -87,17 +102,16 @@ class ClickHouse:
 
 
 class Bucket:
-    """The bucket for events, by S3 with signatures of version 4."""
+    """A bucket, by S3 with signatures of version 4: that for events, or that of another group of variables."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        prefix = "LANGFUSE_S3_EVENT_UPLOAD_"
+    def __init__(self, environment: dict[str, str], prefix: str = "LANGFUSE_S3_EVENT_UPLOAD_") -> None:
         self._endpoint = environment[prefix + "ENDPOINT"].rstrip("/")
         self._bucket = environment[prefix + "BUCKET"]
         self._prefix = environment.get(prefix + "PREFIX", "")
         self._region = environment.get(prefix + "REGION", "auto")
         self._access_key, self._secret = environment[prefix + "ACCESS_KEY_ID"], environment[prefix + "SECRET_ACCESS_KEY"]
         if environment.get(prefix + "FORCE_PATH_STYLE") != "true":
-            raise RuntimeError("LANGFUSE_S3_EVENT_UPLOAD_FORCE_PATH_STYLE is not true, and there is no name for each bucket")
+            raise RuntimeError(f"{prefix}FORCE_PATH_STYLE is not true, and there is no name for each bucket")
 
     def _headers(self, method: str, path: str, body: bytes) -> dict[str, str]:
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

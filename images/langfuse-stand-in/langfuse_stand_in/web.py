@@ -122,6 +122,7 @@ class Langfuse:
         given = self.environment
         with self.database().cursor() as cursor:
             cursor.execute(stores.TABLES)
+            stores.same_secrets(cursor, given)
             if organisation := given.get("LANGFUSE_INIT_ORG_ID"):
                 project = given.get("LANGFUSE_INIT_PROJECT_ID")
                 cursor.execute("INSERT INTO organizations VALUES (%s, %s) ON CONFLICT DO NOTHING", (organisation, given.get("LANGFUSE_INIT_ORG_NAME")))

@@ -53,8 +53,13 @@ class Worker:
         self._queue = stores.valkey(environment)
         with stores.postgres(environment).cursor() as cursor:
             cursor.execute("SELECT count(*) FROM projects")
+            stores.same_secrets(cursor, environment)
         self._clickhouse.ask("SELECT 1")
         self._bucket.check()
+        if environment.get("LANGFUSE_S3_BATCH_EXPORT_ENABLED") == "true":
+            exports = stores.Bucket(environment, "LANGFUSE_S3_BATCH_EXPORT_")
+            exports.put("trial", b"x")
+            exports.get("trial")
         self.stopping = False
 
     def run(self) -> None:

@@ -214,7 +214,7 @@ def test_what_a_person_asked_and_what_the_model_answered_is_recorded(outside, se
 
 def test_conversations_are_exported_on_the_host_and_reported_to_the_operator(host, tmp_path, secrets):
     inventory = REPOSITORY / "molecule" / "site" / "inventory"
-    exported = run_playbook("export.yml", inventory, "-e", "period=today", "-e", "settle_minutes=0", "-vvv")
+    exported = run_playbook("export.yml", inventory, "-e", "period=today", "-vvv")
     assert exported.returncode == 0, exported.stdout[-3000:]
     lines = host.check_output("cat /var/lib/private-llm/exports/*/conversations.jsonl").splitlines()
     assert SENTENCE in {(json.loads(line)["output"] or {}).get("content") for line in lines}

@@ -33,6 +33,13 @@ def say(sentence: str) -> None:
     print(json.dumps({"level": "WARNING", "component": "recorder", "message": sentence}), file=sys.stderr, flush=True)
 
 
+def instructions_of(kwargs: Mapping[str, Any]) -> Any:
+    """What a request tells the model beside its messages: `system` of Anthropic's Messages, `instructions` of the Responses API."""
+    request = (kwargs.get("litellm_params") or {}).get("proxy_server_request")
+    body = request.get("body") if isinstance(request, Mapping) else None
+    return (body.get("system") or body.get("instructions")) if isinstance(body, Mapping) else None
+
+
 def wishes_of(data: Mapping[str, Any]) -> list[str]:
     """By what a request tries to change what is recorded of it."""
     containers = [data, *(data[name] for name in ("metadata", "litellm_metadata") if isinstance(data.get(name), Mapping))]
@@ -50,12 +57,17 @@ class Recorder(CustomLogger):
         self._default = environment["PRIVATE_LLM_RECORDING"]
         self._environment = environment["PRIVATE_LLM_TRACES_ENVIRONMENT"]
         lost = Counter("private_llm_traces_lost", "Traces that never reached Langfuse", ["reason"])
-        for reason in ("buffer full", "refused", "gateway stopped", "not understood"):
+        for reason in ("buffer full", traces.REFUSED, traces.WRONG_KEYS, traces.WRONG_ADDRESS, "gateway stopped", "not understood"):
             lost.labels(reason)
+        failed = Counter("private_llm_traces_failed_attempts", "Attempts to hand traces to Langfuse that failed", ["reason"])
+        for reason in (traces.UNREACHABLE, traces.WRONG_KEYS, traces.WRONG_ADDRESS, traces.REFUSED):
+            failed.labels(reason)
         sent = Counter("private_llm_traces_sent", "Traces that Langfuse has taken")
         self._withheld = Counter("private_llm_traces_withheld", "Calls that were not recorded, or without their content", ["recording"])
         self._lost = lost
-        counts = traces.Counts(sent.inc, lambda number, reason: lost.labels(reason).inc(number), say)
+        counts = traces.Counts(
+            sent=sent.inc, lost=lambda number, reason: lost.labels(reason).inc(number), failed=lambda reason: failed.labels(reason).inc(), say=say
+        )
         send = traces.Sender(
             environment["PRIVATE_LLM_TRACES_URL"], environment["PRIVATE_LLM_TRACES_PUBLIC_KEY"], environment["PRIVATE_LLM_TRACES_SECRET_KEY"]
         )
@@ -98,7 +110,8 @@ class Recorder(CustomLogger):
             if policy != traces.EVERYTHING:
                 self._withheld.labels(policy).inc()
             if policy != traces.NOTHING:
-                self._buffer.add(traces.span_of(kwargs["standard_logging_object"], policy, self._environment).encoded())
+                span = traces.span_of(kwargs["standard_logging_object"], policy, self._environment, instructions_of(kwargs))
+                self._buffer.add(span.encoded())
         except Exception as error:  # a trace is no reason for a request to fail
             self._lost.labels("not understood").inc()
             say(f"a call could not be recorded ({type(error).__name__}); its trace is lost")

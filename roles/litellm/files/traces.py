@@ -28,8 +28,13 @@ LARGEST_BATCH = 100
 LARGEST_BATCH_BYTES = 2 * 1024 * 1024
 TIMEOUT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
-# A server that says so may take the same trace later, once somebody has mended its keys or its address; any other refusal is final.
-LATER = frozenset({401, 403, 404, 408, 425, 429, *range(500, 600)})
+# A server that says so may take the same trace later.
+LATER = frozenset({408, 425, 429, *range(500, 600)})
+# These are no judgement of the traces: keys or address are wrong, and somebody may put that right.
+WRONG_KEYS, WRONG_ADDRESS, UNREACHABLE, REFUSED = "wrong keys", "wrong address", "unreachable", "refused"
+TURNED_AWAY = {401: WRONG_KEYS, 403: WRONG_KEYS, 404: WRONG_ADDRESS, 405: WRONG_ADDRESS, **dict.fromkeys(range(300, 400), WRONG_ADDRESS)}
+# So long traces wait for that.
+TURNED_AWAY_SECONDS = 3600.0
 
 
 def policy_of(default: str, *choices: object) -> str:
@@ -105,27 +110,54 @@ def request_of(spans: Iterable[bytes]) -> bytes:
 # -- what a trace says ---------------------------------------------------------------------------------------------------
 
 
-def as_json(value: object) -> str:
-    """Text for an attribute."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+def as_json(value: object) -> str | None:
+    """A value as the text of an attribute; nothing stays nothing."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def without_nothing(value: Any) -> Any:
+    """The same without what is None, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: without_nothing(entry) for name, entry in value.items() if entry is not None}
+    return [without_nothing(entry) for entry in value] if isinstance(value, list) else value
+
+
+def asked_of(messages: Any, instructions: Any) -> object:
+    """What was asked: the messages, and before them the instructions that Anthropic's and the Responses API take beside them.
+
+    A bare text becomes a message: nobody can mistake it for JSON then.
+    """
+    asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+    if not instructions:
+        return asked
+    return [{"role": "system", "content": instructions}, *(asked if isinstance(asked, list) else [])]
+
+
+def message_of(text: Any) -> object:
+    """A bare text as the message that a chat would have."""
+    return {"role": "assistant", "content": text}
 
 
 def reply_of(response: Any) -> object:
-    """The message or messages of a chat or of a response, or the whole answer of another kind of call."""
-    output = response.get("output") if isinstance(response, Mapping) else None
-    if isinstance(output, list) and output:
-        return output[0] if len(output) == 1 else output
-    choices = response.get("choices") if isinstance(response, Mapping) else None
-    if not isinstance(choices, list) or not choices:
+    """What was said: the message or messages of a chat or completion, what the Responses API put out; else the whole answer."""
+    if not isinstance(response, Mapping):
+        return message_of(response) if isinstance(response, str) else response
+    choices, output = response.get("choices"), response.get("output")
+    if isinstance(choices, list) and choices:
+        said = [choice.get("message") or message_of(choice.get("text")) for choice in choices if isinstance(choice, Mapping)]
+    elif isinstance(output, list) and output:
+        said = output
+    else:
         return response
-    # The old way to ask has text alone; said as a message it cannot be taken for JSON that somebody asked for.
-    messages = [choice.get("message") or {"role": "assistant", "content": choice.get("text")} for choice in choices if isinstance(choice, Mapping)]
-    said = [{k: v for k, v in m.items() if v is not None} if isinstance(m, Mapping) else m for m in messages]
+    said = without_nothing(said)
     return said[0] if len(said) == 1 else said
 
 
-def span_of(call: Mapping[str, Any], policy: str, environment: str) -> Span:
-    """The span of a call, from LiteLLM's standard logging payload. Only `everything` has prompt, reply and error text."""
+def span_of(call: Mapping[str, Any], policy: str, environment: str, instructions: Any = None) -> Span:
+    """The span of a call, from LiteLLM's standard logging payload. Only `everything` has prompt, reply and error text.
+
+    instructions: what a request has beside its messages for the model to follow, which the payload does not have.
+    """
     about = call.get("metadata") or {}
     person, team = about.get("user_api_key_user_id"), about.get("user_api_key_team_id")
     model = call.get("model_group") or call.get("model")
@@ -139,7 +171,7 @@ def span_of(call: Mapping[str, Any], policy: str, environment: str) -> Span:
         "langfuse.trace.name": str(call.get("call_type") or "call"),
         "langfuse.environment": environment,
         "user.id": person,
-        "session.id": call.get("session_id") if call.get("session_id") != call.get("trace_id") else None,
+        "session.id": (call.get("session_id") or None) if call.get("session_id") != call.get("trace_id") else None,
         "langfuse.trace.tags": [f"{name}:{value}" for name, value in (("team", team), ("model", model)) if value],
         "langfuse.observation.model.name": model,
         "langfuse.observation.usage_details": as_json(usage),
@@ -155,7 +187,7 @@ def span_of(call: Mapping[str, Any], policy: str, environment: str) -> Span:
     if failed:
         attributes["langfuse.observation.status_message"] = str(error.get("error_class") or "failure")
     if policy == EVERYTHING:
-        attributes["langfuse.observation.input"] = as_json(call.get("messages"))
+        attributes["langfuse.observation.input"] = as_json(asked_of(call.get("messages"), instructions))
         if failed:
             attributes["langfuse.observation.status_message"] = str(call.get("error_str") or error.get("error_message") or "failure")
         elif kind == "generation":
@@ -177,7 +209,14 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """Langfuse cannot take traces now."""
+    """Langfuse cannot take traces now.
+
+    reason: one of UNREACHABLE, WRONG_KEYS and WRONG_ADDRESS.
+    """
+
+    def __init__(self, sentence: str, reason: str = UNREACHABLE) -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class Sender:
@@ -199,8 +238,8 @@ class Sender:
         """Send a batch.
 
         Raises:
-            Unreachable: it may be tried again.
-            Refused: it may not.
+            Unreachable: it may be tried again, for ever or, with wrong keys or a wrong address, for a while.
+            Refused: something in the batch is not as Langfuse wants it.
         """
         try:
             self._connection.request("POST", self._path, request_of(spans), self._headers)
@@ -211,6 +250,9 @@ class Sender:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
         if answer.status in LATER:
             raise Unreachable(f"HTTP {answer.status}")
+        if answer.status in TURNED_AWAY:
+            reason = TURNED_AWAY[answer.status]
+            raise Unreachable(f"HTTP {answer.status}: {reason}", reason)
         if answer.status >= 300:
             raise Refused(f"HTTP {answer.status}")
 
@@ -221,11 +263,16 @@ class Counts:
 
     sent: Callable[[int], None]
     lost: Callable[[int, str], None]
+    failed: Callable[[str], None]
     say: Callable[[str], None]
 
 
 class Buffer:
-    """Where traces wait: at most so many, with at most so many bytes. A full buffer takes no more; what is in it stays."""
+    """Where traces wait: at most so many, with at most so many bytes. A full buffer takes no more; what is in it stays.
+
+    Langfuse refuses a batch as a whole for one bad trace in it. Then half of the batch is tried, down to a single trace, so that only the bad
+    one is lost. While Langfuse turns everybody away (wrong keys, no such address), traces wait as in an outage, but not for ever.
+    """
 
     def __init__(self, send: Callable[[list[bytes]], None], counts: Counts, most: int, most_bytes: int, pause: float = 1.0) -> None:
         self._send = send
@@ -236,6 +283,8 @@ class Buffer:
         self._changed = threading.Condition()
         self._closing = False
         self._reachable = True
+        self._largest = LARGEST_BATCH
+        self._turned_away_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
@@ -265,7 +314,7 @@ class Buffer:
         batch: list[bytes] = []
         size = 0
         for span in self._waiting:
-            if batch and (len(batch) >= LARGEST_BATCH or size + len(span) > LARGEST_BATCH_BYTES):
+            if batch and (len(batch) >= self._largest or size + len(span) > LARGEST_BATCH_BYTES):
                 break
             batch.append(span)
             size += len(span)
@@ -296,24 +345,42 @@ class Buffer:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _deliver(self, batch: list[bytes]) -> bool:
+        """Whether to go on at once."""
         try:
             self._send(batch)
         except Unreachable as error:
-            self._tell(False, f"Langfuse cannot be reached ({error}); traces wait, {self.count} of {self._most} places are taken")
-            return False
+            return self._wait_or_give_up(batch, error)
         except Exception as error:  # whatever it is, requests must go on and the loss must be counted
+            self._counts.failed(REFUSED)
+            self._turned_away_since = None
             if len(batch) > 1:
-                # One that is refused takes no other with it.
-                middle = len(batch) // 2
-                return self._deliver(batch[:middle]) and self._deliver(batch[middle:])
-            self._done(batch)
-            self._counts.lost(1, "refused")
-            self._counts.say(f"Langfuse refused a trace ({type(error).__name__}: {error}); it is lost")
+                self._largest = len(batch) // 2
+                return True
+            self._lose(batch, REFUSED, f"Langfuse refused a trace ({type(error).__name__}: {error}); it is lost")
             return True
         self._done(batch)
+        self._largest = min(self._largest * 2, LARGEST_BATCH)
+        self._turned_away_since = None
         self._counts.sent(len(batch))
         self._tell(True, "Langfuse takes traces again")
         return True
+
+    def _wait_or_give_up(self, batch: list[bytes], error: Unreachable) -> bool:
+        self._counts.failed(error.reason)
+        if error.reason == UNREACHABLE:
+            self._turned_away_since = None
+        elif self._turned_away_since is None:
+            self._turned_away_since = time.monotonic()
+        if self._turned_away_since is not None and time.monotonic() - self._turned_away_since >= TURNED_AWAY_SECONDS:
+            self._lose(batch, error.reason, f"Langfuse still turns traces away ({error}); {len(batch)} are lost")
+            return False
+        self._tell(False, f"Langfuse cannot take traces ({error}); they wait, {self.count} of {self._most} places are taken")
+        return False
+
+    def _lose(self, batch: list[bytes], reason: str, sentence: str) -> None:
+        self._done(batch)
+        self._counts.lost(len(batch), reason)
+        self._counts.say(sentence)
 
     def _tell(self, reachable: bool, sentence: str) -> None:
         """Once for each change: an outage is no reason to fill the log."""

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-import http.server
+import contextlib
 import importlib.util
 import json
 import struct
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -167,14 +168,36 @@ def test_a_request_holds_its_spans_one_by_one():
     [
         ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, [{"content": "a"}, {"content": "b"}]),
         ({"choices": [{"text": "old style"}]}, {"role": "assistant", "content": "old style"}),
-        ({"output": [{"type": "message"}]}, {"type": "message"}),
-        ({"output": [{"type": "reasoning"}, {"type": "message"}]}, [{"type": "reasoning"}, {"type": "message"}]),
-        ("text", "text"),
+        ({"choices": [{"text": "[1]"}, {"text": ""}]}, [{"role": "assistant", "content": "[1]"}, {"role": "assistant", "content": ""}]),
+        ({"object": "response", "output": [{"type": "message", "phase": None, "content": [{"text": "c", "logprobs": None}]}]},
+         {"type": "message", "content": [{"text": "c"}]}),
+        ({"output": [{"type": "reasoning"}, {"type": "function_call"}]}, [{"type": "reasoning"}, {"type": "function_call"}]),
+        ({"object": "list"}, {"object": "list"}),
+        ("42", {"role": "assistant", "content": "42"}),
         (None, None),
     ],
 )
 def test_a_reply_is_what_was_said(response, said):
     assert traces.reply_of(response) == said
+
+
+@pytest.mark.parametrize(
+    "messages, instructions, asked",
+    [
+        ([{"role": "user", "content": "a"}], None, [{"role": "user", "content": "a"}]),
+        ([{"role": "user", "content": "a"}], "Be kind.", [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "a"}]),
+        ("a", [{"text": "Be kind."}], [{"role": "system", "content": [{"text": "Be kind."}]}, {"role": "user", "content": "a"}]),
+        (None, "Be kind.", [{"role": "system", "content": "Be kind."}]),
+        ("[1]", None, [{"role": "user", "content": "[1]"}]),
+        (None, None, None),
+    ],
+)  # fmt: skip
+def test_instructions_beside_the_messages_are_asked_as_well(messages, instructions, asked):
+    assert traces.asked_of(messages, instructions) == asked
+
+
+def test_instructions_are_words_that_metadata_alone_does_not_have():
+    assert b"Be secret" not in traces.span_of(CALL, "metadata", "p", "Be secret.").encoded()
 
 
 # -- the way ----------------------------------------------------------------------------------------------------------------
@@ -184,17 +207,46 @@ def fail(problem):
     raise problem
 
 
+@contextlib.contextmanager
+def answering(status):
+    """The address of a server that answers everything with one status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_arguments):
+            pass
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 class Langfuse:
     """Takes batches, or is away, or refuses."""
 
     def __init__(self):
-        self.taken, self.problem, self.sent, self.lost, self.said = [], None, 0, {}, []
+        self.taken, self.problem, self.sent, self.lost, self.said, self.failed = [], None, 0, {}, [], {}
+        self.bad = frozenset()
         self.calls = threading.Event()
 
     def send(self, batch):
         self.calls.set()
         if self.problem:
             fail(self.problem)
+        if self.bad & set(batch):
+            fail(traces.Refused("HTTP 400"))
         self.taken += batch
 
     def counts(self):
@@ -204,7 +256,10 @@ class Langfuse:
         def lost(number, reason):
             self.lost[reason] = self.lost.get(reason, 0) + number
 
-        return traces.Counts(sent, lost, self.said.append)
+        def failed(reason):
+            self.failed[reason] = self.failed.get(reason, 0) + 1
+
+        return traces.Counts(sent, lost, failed, self.said.append)
 
 
 @pytest.fixture
@@ -285,40 +340,63 @@ def test_what_langfuse_refuses_is_counted_and_does_not_stand_in_the_way(langfuse
     wait_for(lambda: langfuse.taken == [b"y"])
 
 
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [(400, traces.Refused), (413, traces.Refused), (401, traces.Unreachable), (403, traces.Unreachable), (404, traces.Unreachable), (503, traces.Unreachable)],
-)
-def test_what_an_operator_can_mend_is_no_reason_to_lose_a_trace(status, outcome):
-    class Langfuse(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_arguments):
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Langfuse)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    send = traces.Sender(f"http://127.0.0.1:{server.server_port}", "pk", "sk")
-    with pytest.raises(outcome, match=f"HTTP {status}"):
-        send([b"x"])
-    server.shutdown()
-
-
 def test_one_trace_that_is_refused_takes_no_other_with_it(langfuse):
-    def send(spans):
-        if b"bad" in spans:
-            raise traces.Refused("HTTP 400")
-        langfuse.send(spans)
+    langfuse.bad = {b"13", b"77", b"78"}
+    buffer = buffer_of(langfuse, most=1000)
+    for number in range(250):
+        buffer.add(b"%d" % number)
+    wait_for(lambda: buffer.count == 0)
+    assert langfuse.taken == [b"%d" % number for number in range(250) if number not in (13, 77, 78)]
+    assert (langfuse.sent, langfuse.lost) == (247, {"refused": 3})
 
-    buffer = traces.Buffer(send, langfuse.counts(), 100, 10**6, pause=60)
-    for span in (b"1", b"2", b"bad", b"3", b"4"):
-        buffer.add(span)
-    buffer.close(5)
-    assert langfuse.taken == [b"1", b"2", b"3", b"4"] and langfuse.lost == {"refused": 1}
+
+@pytest.mark.parametrize("status, reason", [(401, "wrong keys"), (403, "wrong keys"), (404, "wrong address"), (302, "wrong address")])
+def test_wrong_keys_or_address_are_told_with_their_reason_and_traces_wait_until_that_is_put_right(langfuse, status, reason):
+    langfuse.problem = traces.Unreachable(f"HTTP {status}", traces.TURNED_AWAY[status])
+    buffer = buffer_of(langfuse)
+    for _number in range(60):
+        buffer.add(b"x")
+    wait_for(lambda: langfuse.failed.get(reason, 0) >= 3)
+    assert buffer.count == 60 and langfuse.lost == {} and f"HTTP {status}" in langfuse.said[0] and len(langfuse.said) == 1
+    langfuse.problem = None
+    wait_for(lambda: langfuse.sent == 60)
+    assert langfuse.lost == {}
+
+
+def test_wrong_keys_that_nobody_puts_right_lose_traces_in_the_end_and_the_loss_has_its_reason(langfuse, monkeypatch):
+    monkeypatch.setattr(traces, "TURNED_AWAY_SECONDS", 0.05)
+    langfuse.problem = traces.Unreachable("HTTP 401", "wrong keys")
+    buffer = buffer_of(langfuse)
+    for _number in range(60):
+        buffer.add(b"x")
+    wait_for(lambda: buffer.count == 0)
+    assert langfuse.lost == {"wrong keys": 60} and langfuse.sent == 0
+
+
+def test_an_outage_between_two_refusals_gives_traces_their_whole_time_again(langfuse, monkeypatch):
+    monkeypatch.setattr(traces, "TURNED_AWAY_SECONDS", 1.0)
+    langfuse.problem = traces.Unreachable("HTTP 401", "wrong keys")
+    buffer = buffer_of(langfuse)
+    buffer.add(b"x")
+    wait_for(lambda: langfuse.failed.get("wrong keys", 0) >= 2)
+    langfuse.problem = traces.Unreachable("nobody there")
+    time.sleep(1.1)
+    langfuse.problem = traces.Unreachable("HTTP 401", "wrong keys")
+    before = langfuse.failed["wrong keys"]
+    wait_for(lambda: langfuse.failed["wrong keys"] >= before + 2)
+    assert langfuse.lost == {} and buffer.count == 1
+
+
+@pytest.mark.parametrize("status, error", [(200, None), (400, traces.Refused), (413, traces.Refused), (401, traces.Unreachable), (404, traces.Unreachable),
+                                           (429, traces.Unreachable), (503, traces.Unreachable), (308, traces.Unreachable)])  # fmt: skip
+def test_each_answer_of_langfuse_is_a_judgement_of_the_traces_or_of_nothing_but_the_moment(status, error):
+    with answering(status) as url:
+        sender = traces.Sender(url, "pk", "sk")
+        if error is None:
+            sender([b""])
+        else:
+            with pytest.raises(error):
+                sender([b""])
 
 
 def test_what_waits_is_sent_before_the_gateway_stops(langfuse):

@@ -15,11 +15,12 @@ from ansible_collections.private_llm.platform.plugins.module_utils import langfu
 from ansible_collections.private_llm.platform.plugins.module_utils.langfuse_traces import Api, Export, LangfuseError, moment_of
 from ansible_collections.private_llm.platform.tests.unit.fakes.langfuse import PUBLIC_KEY, SECRET_KEY, FakeLangfuse, observation, served
 
-SINCE, UNTIL = moment_of("2026-11-01"), moment_of("2026-11-25")
+# Long over on any day on which this runs.
+SINCE, UNTIL = moment_of("2025-11-01"), moment_of("2025-11-25")
 
 
 def many(count, **more):
-    start = datetime(2026, 11, 2, tzinfo=UTC)
+    start = datetime(2025, 11, 2, tzinfo=UTC)
     return [observation(n, langfuse_traces.stamp(start + timedelta(minutes=n)), question=f"Question {n}?", **more) for n in range(count)]
 
 
@@ -45,7 +46,7 @@ def test_an_export_has_each_conversation_once_in_both_files(api_of, tmp_path):
     export = Export(str(tmp_path / "export"))
     with served(FakeLangfuse(many(95))) as url:
         progress = export.run(api_of(url), SINCE, UNTIL)
-    assert (progress.count, progress.is_final) == (95, True)
+    assert (progress.count, progress.is_final()) == (95, True)
     assert len({record["observation"] for record in jsonl(export)}) == len(jsonl(export)) == len(table(export)) == 95
     assert jsonl(export)[-1]["input"] == [{"role": "user", "content": "Question 0?"}]
     assert jsonl(export)[-1]["output"] == {"role": "assistant", "content": "Hi."}
@@ -62,7 +63,7 @@ def test_an_export_that_is_cut_off_goes_on_without_gap_or_double(api_of, tmp_pat
             export.run(api_of(url), SINCE, UNTIL)
         # What a process that is killed leaves behind the last note.
         for path in (export.jsonl, export.csv):
-            with open(path, "a", encoding="utf-8") as stream:
+            with open(f"{path}.partial", "a", encoding="utf-8") as stream:
                 stream.write('{"half": "a li')
         fake.refuse_after = None
         assert export.run(api_of(url), SINCE, UNTIL).count == 200
@@ -84,27 +85,114 @@ def test_an_export_of_a_period_that_was_not_over_is_made_anew(api_of, tmp_path):
     export, tomorrow = Export(str(tmp_path / "export")), datetime.now(UTC) + timedelta(days=1)
     fake = FakeLangfuse(many(3))
     with served(fake) as url:
-        assert not export.run(api_of(url), SINCE, tomorrow).is_final
-        fake.observations.insert(0, observation(99, langfuse_traces.stamp(datetime.now(UTC) - timedelta(minutes=langfuse_traces.SETTLE_MINUTES, seconds=1))))
+        assert not export.run(api_of(url), SINCE, tomorrow).is_final()
+        fake.observations.insert(0, observation(99, langfuse_traces.stamp(datetime.now(UTC) - timedelta(seconds=1))))
         assert export.run(api_of(url), SINCE, tomorrow).count == 4
     assert len(jsonl(export)) == len(table(export)) == 4
 
 
-def test_what_may_still_be_on_its_way_is_left_to_a_later_run(api_of, tmp_path):
-    export, just_now = Export(str(tmp_path / "export")), datetime.now(UTC) - timedelta(seconds=1)
-    fake = FakeLangfuse([observation(99, langfuse_traces.stamp(just_now - timedelta(minutes=1))), *many(3)])
+def test_what_arrives_within_the_settling_time_is_in_the_next_run(api_of, tmp_path):
+    export, now = Export(str(tmp_path / "export")), datetime.now(UTC)
+    since, until = now - timedelta(days=30), now - timedelta(hours=2)
+    fake = FakeLangfuse([observation(1, langfuse_traces.stamp(now - timedelta(days=3)))])
     with served(fake) as url:
-        progress = export.run(api_of(url), SINCE, just_now)
-    assert (progress.count, progress.complete, progress.is_final) == (3, True, False)
+        assert export.run(api_of(url), since, until).is_final() is False
+        fake.observations.append(observation(2, langfuse_traces.stamp(now - timedelta(days=4))))
+        assert export.run(api_of(url), since, until).count == 2
+        # With a settling time that is over, it is final and nothing is asked for again.
+        assert export.run(api_of(url), since, until, settle=timedelta(hours=1)).is_final(timedelta(hours=1))
+        before = len(fake.asked)
+        export.run(api_of(url), since, until, settle=timedelta(hours=1))
+    assert len(fake.asked) == before
 
 
-@pytest.mark.parametrize("text", ["42", "true", "null", '"quoted"', "{broken", "plain"])
-def test_an_answer_that_looks_like_a_value_stays_what_somebody_wrote(text):
-    assert langfuse_traces.record_of({**observation(1, "2026-11-10T00:00:00.000Z"), "output": text})["output"] == text
+def test_a_final_export_takes_what_arrived_later_when_it_is_made_anew(api_of, tmp_path):
+    export, fake = Export(str(tmp_path / "export")), FakeLangfuse(many(3))
+    with served(fake) as url:
+        export.run(api_of(url), SINCE, UNTIL)
+        fake.observations.append(observation(99, "2025-11-01T00:00:00.000Z"))
+        assert export.run(api_of(url), SINCE, UNTIL).count == 3
+        assert export.run(api_of(url), SINCE, UNTIL, renew=True).count == 4
+    assert len(jsonl(export)) == len(table(export)) == 4
 
 
-def test_an_export_tells_why_a_call_failed():
-    assert langfuse_traces.record_of({**observation(1, "2026-11-10T00:00:00.000Z"), "statusMessage": "the model is away"})["error"] == "the model is away"
+def test_an_export_is_not_replaced_by_one_that_the_retention_has_made_smaller(api_of, tmp_path):
+    export, fake = Export(str(tmp_path / "export")), FakeLangfuse(many(3))
+    with served(fake) as url:
+        export.run(api_of(url), SINCE, UNTIL)
+        fake.observations.pop()
+        with pytest.raises(LangfuseError, match="only 2 of the 3 conversations"):
+            export.run(api_of(url), SINCE, UNTIL, renew=True)
+        assert len(jsonl(export)) == len(table(export)) == 3
+        assert export.run(api_of(url), SINCE, UNTIL).count == 3
+
+
+def test_an_export_that_is_made_anew_and_cut_off_leaves_the_old_one_whole_and_goes_on(api_of, tmp_path):
+    export, fake = Export(str(tmp_path / "export")), FakeLangfuse(many(200))
+    with served(fake) as url:
+        export.run(api_of(url), SINCE, UNTIL)
+        fake.observations.insert(0, observation(999, "2025-11-24T00:00:00.000Z"))
+        fake.refuse_after = len(fake.asked) + 2
+        with pytest.raises(LangfuseError):
+            export.run(api_of(url), SINCE, UNTIL, renew=True)
+        assert len(jsonl(export)) == len(table(export)) == 200
+        fake.refuse_after = None
+        assert export.run(api_of(url), SINCE, UNTIL).count == 201
+    assert len({record["observation"] for record in jsonl(export)}) == len(jsonl(export)) == len(table(export)) == 201
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_a_run_that_dies_while_the_files_change_places_is_finished_by_the_next_one(api_of, tmp_path, monkeypatch, moved):
+    export, fake = Export(str(tmp_path / "export")), FakeLangfuse(many(3))
+    replaced, replace = [], langfuse_traces.os.replace
+
+    def dies(source, target):
+        if target in (export.jsonl, export.csv):
+            if len(replaced) == moved:
+                raise KeyboardInterrupt
+            replaced.append(target)
+        if target.endswith("complete.json"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with served(fake) as url:
+        monkeypatch.setattr(langfuse_traces.os, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            export.run(api_of(url), SINCE, UNTIL)
+        monkeypatch.setattr(langfuse_traces.os, "replace", replace)
+        assert export.run(api_of(url), SINCE, UNTIL).count == 3
+    assert len(jsonl(export)) == len(table(export)) == 3
+
+
+def test_an_export_of_a_version_with_one_note_stays_as_it_is(api_of, tmp_path):
+    export, fake = Export(str(tmp_path / "export")), FakeLangfuse(many(3))
+    with served(fake) as url:
+        export.run(api_of(url), SINCE, UNTIL)
+        note = json.loads((tmp_path / "export" / "complete.json").read_text())
+        del note["began"]
+        (tmp_path / "export" / "complete.json").unlink()
+        (tmp_path / "export" / "progress.json").write_text(json.dumps(note))
+        before = len(fake.asked)
+        assert export.run(api_of(url), SINCE, UNTIL).count == 3
+    assert len(fake.asked) == before and len(jsonl(export)) == 3
+
+
+def test_a_text_that_looks_like_json_stays_a_text(api_of, tmp_path):
+    export = Export(str(tmp_path / "export"))
+    texts = ["42", "true", '"quoted"', "null", "plain", "[1, 2]", '{"a": 1}']
+    foreign = [observation(n, f"2025-11-02T00:00:{n:02d}.000Z", input=text, output=text, metadata={"team": "x"}) for n, text in enumerate(texts)]
+    ours = [observation(50 + n, f"2025-11-03T00:00:{n:02d}.000Z", input=text, output=text) for n, text in enumerate(texts[:5])]
+    with served(FakeLangfuse([*foreign, *ours])) as url:
+        export.run(api_of(url), SINCE, UNTIL)
+    found = {record["observation"]: (record["input"], record["output"]) for record in jsonl(export)}
+    assert found == {entry["id"]: (entry["input"], entry["input"]) for entry in (*foreign, *ours)}
+
+
+def test_the_reason_of_a_failure_is_exported(api_of, tmp_path):
+    export = Export(str(tmp_path / "export"))
+    with served(FakeLangfuse([observation(1, "2025-11-02T00:00:00.000Z", level="ERROR", statusMessage="the model is away")])) as url:
+        export.run(api_of(url), SINCE, UNTIL)
+    assert jsonl(export)[0]["status_message"] == table(export)[0]["status_message"] == "the model is away"
 
 
 def test_a_directory_with_another_period_is_refused(api_of, tmp_path):
@@ -112,7 +200,7 @@ def test_a_directory_with_another_period_is_refused(api_of, tmp_path):
     with served(FakeLangfuse(many(1))) as url:
         export.run(api_of(url), SINCE, UNTIL)
         with pytest.raises(LangfuseError, match="choose another directory"):
-            export.run(api_of(url), SINCE, moment_of("2026-11-24"))
+            export.run(api_of(url), SINCE, moment_of("2025-11-24"))
 
 
 def test_what_is_exported_is_for_its_owner_alone(api_of, tmp_path):
@@ -160,43 +248,43 @@ def test_a_langfuse_that_is_not_there_is_a_sentence(api_of):
 
 
 def test_what_is_older_is_deleted_in_requests_of_at_most_a_thousand(api_of):
-    fake = FakeLangfuse([*many(1100), observation(5000, "2026-11-24T00:00:00.000Z")])
+    fake = FakeLangfuse([*many(1100), observation(5000, "2025-11-24T00:00:00.000Z")])
     with served(fake) as url:
-        done = langfuse_traces.prune(api_of(url), moment_of("2026-11-20"), dry_run=False)
+        done = langfuse_traces.prune(api_of(url), moment_of("2025-11-20"), dry_run=False)
     assert [len(batch) for batch in fake.deleted] == [1000, 100]
-    assert done.traces == 1100 and done.months == {"2026-11": 1100}
+    assert done.traces == 1100 and done.months == {"2025-11": 1100}
     assert not {f"{5000:032x}"} & {trace for batch in fake.deleted for trace in batch}
 
 
 def test_a_dry_run_counts_the_same_and_deletes_nothing(api_of):
     fake = FakeLangfuse(many(1100))
     with served(fake) as url:
-        assert langfuse_traces.prune(api_of(url), moment_of("2026-11-20"), dry_run=True).traces == 1100
+        assert langfuse_traces.prune(api_of(url), moment_of("2025-11-20"), dry_run=True).traces == 1100
     assert fake.deleted == []
 
 
 def test_usage_is_added_up_for_each_week_person_team_and_model(api_of):
     fake = FakeLangfuse(
         [
-            observation(1, "2026-11-22T12:00:00.000Z"),
-            observation(2, "2026-11-23T12:00:00.000Z"),
-            observation(3, "2026-11-24T12:00:00.000Z", level="ERROR"),
-            observation(4, "2026-11-24T13:00:00.000Z", person="grace"),
+            observation(1, "2025-11-23T12:00:00.000Z"),
+            observation(2, "2025-11-24T12:00:00.000Z"),
+            observation(3, "2025-11-24T12:30:00.000Z", level="ERROR"),
+            observation(4, "2025-11-24T13:00:00.000Z", person="grace"),
         ]
     )
     with served(fake) as url:
         rows = langfuse_traces.report(api_of(url), SINCE, UNTIL, topics=False).rows()
     assert [(row["week"], row["person"], row["requests"], row["errors"]) for row in rows] == [
-        ("2026-11-16", "ada", 1, 0),
-        ("2026-11-23", "ada", 2, 1),
-        ("2026-11-23", "grace", 1, 0),
+        ("2025-11-17", "ada", 1, 0),
+        ("2025-11-24", "ada", 2, 1),
+        ("2025-11-24", "grace", 1, 0),
     ]
     assert (rows[1]["input_tokens"], rows[1]["output_tokens"], rows[1]["cost"]) == (20, 10, 1.0)
 
 
 def test_topics_are_the_words_that_somebody_uses_more_than_others(api_of):
     about = {"ada": "Why does the parser reject this grammar?", "grace": "Which invoice belongs to this customer?"}
-    entries = [observation(n, "2026-11-23T12:00:00.000Z", person=person, team="", question=about[person]) for n, person in enumerate([*about] * 3)]
+    entries = [observation(n, "2025-11-23T12:00:00.000Z", person=person, team="", question=about[person]) for n, person in enumerate([*about] * 3)]
     with served(FakeLangfuse(entries)) as url:
         topics = {entry["name"]: entry["topics"] for entry in langfuse_traces.report(api_of(url), SINCE, UNTIL, topics=True).topics()}
     assert {"parser", "grammar"} <= set(topics["ada"]) and {"invoice", "customer"} <= set(topics["grace"])

@@ -110,7 +110,7 @@ def test_it_holds_when_everything_arrived_as_it_was():
         ("model", {"providedModelName": "another"}),
         ("tokens", {"usageDetails": {}}),
         ("person", {"userId": "somebody"}),
-        ("team", {"metadata": {}}),
+        ("team", {"metadata": {"recording": "everything"}}),
     ],
 )
 def test_what_is_not_as_it_was_is_named(name, change):
