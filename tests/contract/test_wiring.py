@@ -154,3 +154,9 @@ NINETY = {"langfuse_retention_days": 90}
 def test_raw_events_stay_as_long_as_the_traces_made_of_them(wiring, variables, days):
     seen = wiring({"one": {}}, {"one": {}}, {"one": {}}, ("__platform_object_store",), **variables)["one"]["__platform_object_store"]
     assert {entry["prefix"]: entry["days"] for entry in seen["lifetimes"]} == {"langfuse/events/": days, "langfuse/exports/": 7}
+
+
+def test_what_leaves_goes_by_the_network_that_lets_it_out(wiring):
+    shown = wiring({"gate": {}}, {"gate": {}}, shown=["__platform_networks", "__platform_leaving_networks"])
+    (inner,), (outer,) = shown["gate"]["__platform_networks"], shown["gate"]["__platform_leaving_networks"]
+    assert outer["masquerade"] and outer["name"] < inner["name"], "the engine takes the first by name"
