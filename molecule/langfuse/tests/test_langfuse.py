@@ -133,8 +133,8 @@ WAYS = {
 @pytest.fixture(scope="module")
 def model(host):
     """The model that answers by every way of asking, on the host's address in the gateway's network."""
-    program = (Path(__file__).resolve().parents[1] / "model.py").read_text()
-    host.check_output("printf %s > /run/model.py", program)
+    program = base64.b64encode((Path(__file__).resolve().parents[1] / "model.py").read_bytes()).decode()
+    host.check_output(f"echo {program} | base64 -d > /run/model.py")
     host.run("systemctl stop test-model")
     host.check_output("systemd-run --quiet --collect --unit test-model /usr/bin/python3 /run/model.py 10.89.64.1 8009")
     host.check_output("for i in $(seq 50); do ss -Htln 'sport = 8009' | grep -q . && exit 0; sleep 0.1; done; exit 1")
@@ -177,6 +177,10 @@ def wait_for(condition, seconds=30):
         time.sleep(1)
 
 
+def wait_until_langfuse_answers(host):
+    host.check_output(f"for i in $(seq 60); do curl -fs http://127.0.0.1:{LANGFUSE}/api/public/ready && exit 0; sleep 0.5; done; exit 1")
+
+
 @pytest.fixture
 def without_langfuse(host):
     """Langfuse's web program is stopped until the test asks for it again, and runs after the test in any case."""
@@ -184,7 +188,7 @@ def without_langfuse(host):
 
     def back():
         host.check_output("systemctl start langfuse-web langfuse-worker")
-        host.check_output(f"for i in $(seq 60); do curl -fs http://127.0.0.1:{LANGFUSE}/api/public/ready && exit 0; sleep 0.5; done; exit 1")
+        wait_until_langfuse_answers(host)
 
     yield back
     back()
@@ -284,22 +288,24 @@ def test_by_each_way_of_asking_metadata_is_not_one_word(host, outside, model, wa
 
 
 def test_with_wrong_keys_chats_go_on_and_traces_wait_until_they_are_right_again(host, outside):
-    def rename(old, new):
-        query = f"UPDATE api_keys SET public_key = '{new}' WHERE public_key = '{old}'"
+    def secret_hash_is(changed):
+        query = f"UPDATE api_keys SET hashed_secret_key = {changed} WHERE public_key = '{PUBLIC_KEY}'"
         host.check_output("docker exec postgres-langfuse psql -U langfuse -c %s", query)
+        # It remembers keys.
         host.check_output("systemctl restart langfuse-web")
+        wait_until_langfuse_answers(host)
 
     def failed():
         return metric(outside, 'private_llm_traces_failed_attempts_total\\{reason="wrong keys"\\}')
 
     began, before, attempts = now(host), lost(outside), failed()
-    rename(PUBLIC_KEY, "pk-lf-renamed")
+    secret_hash_is("'x' || hashed_secret_key")
     try:
         assert ask(outside, key_of("person-08"), "Are the keys right?")[0] == 200
         wait_for(lambda: failed() > attempts, 60)
         assert metric(outside, "private_llm_traces_waiting") == 1 and lost(outside) == before
     finally:
-        rename("pk-lf-renamed", PUBLIC_KEY)
+        secret_hash_is("substr(hashed_secret_key, 2)")
     assert [prompt_of(entry) for entry in arrived(outside, began, 1)] == ["Are the keys right?"]
     assert lost(outside) == before
 
