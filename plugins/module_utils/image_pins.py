@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import yaml
+try:
+    import yaml
+except ImportError:  # only the controller calls this, and Ansible itself needs it there
+    yaml = None  # type: ignore[assignment]
 from ansible_collections.private_llm.platform.plugins.module_utils.image_registry import Found, parse_time
 
 PINNED, WAITING = "platform_image_digests", "platform_images_waiting"

@@ -111,8 +111,8 @@ digests:
   sample:
     docker.io/grafana/loki:3.7.6:
       digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
-      created: 2026-10-20T09:12:44Z
-      first_seen: 2026-11-25T08:00:00Z
+      created: "2026-10-20T09:12:44Z"
+      first_seen: "2026-11-25T08:00:00Z"
 report:
   description: A line for each image.
   type: list
