@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "object_store"
 STAND_IN = ROOT / "images" / "object-store-stand-in"
 # A shell that shows its prompt, as SeaweedFS did up to 4.19 when it was not asked by a person.
