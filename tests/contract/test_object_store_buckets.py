@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+
 from tree import ROOT
 
 ROLE = ROOT / "roles" / "object_store"
