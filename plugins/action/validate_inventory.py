@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -30,6 +30,24 @@ def read_specs(directory: str) -> dict[str, dict[str, Any]]:
                 entry_points = (yaml.safe_load(stream) or {}).get("argument_specs", {})
             specs[role] = {name: option for entry in entry_points.values() for name, option in (entry.get("options") or {}).items()}
     return specs
+
+
+def read_wired(playbook: str) -> set[str]:
+    """Variables that a playbook, what it imports, or a file of variables that one of its plays reads, sets for roles."""
+    directory = os.path.dirname(playbook)
+    plays = _read(playbook) or []
+    wired = inventory_checks.wired_variables(plays)
+    for play in plays:
+        for name in play.get("vars_files") or []:
+            wired |= set(_read(os.path.join(directory, name)) or {})
+        if imported := play.get("ansible.builtin.import_playbook"):
+            wired |= read_wired(os.path.join(directory, imported))
+    return wired
+
+
+def _read(path: str) -> Any:
+    with open(path, encoding="utf-8") as stream:
+        return yaml.safe_load(stream)
 
 
 def type_problem(name: str, option: Mapping[str, Any], value: Any) -> str | None:
@@ -78,6 +96,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     TRANSFERS_FILES = False
     _requires_connection = False
+    _wired: Collection[str] = frozenset()
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -91,11 +110,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "models": {"type": "list", "elements": "str", "default": []},
                 "platform_variables": {"type": "list", "elements": "str", "default": []},
                 "groups": {"type": "list", "elements": "str", "default": []},
+                "playbook": {"type": "path"},
             }
         )
         specs = read_specs(ROLES_DIRECTORY)
         hostvars = task_vars["hostvars"]
         hosts = [str(host) for host in task_vars["groups"]["all"]]
+        self._wired = read_wired(arguments["playbook"]) if arguments["playbook"] else set()
         self._checked_lists: tuple[dict[str, Any], list[str]] = ({}, [])
         problems = {host: self._problems_of(host, hostvars, specs, arguments) for host in hosts}
         merged = [
@@ -117,6 +138,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems = inventory_checks.placeholder_problems(raw)
         own = [arguments[name] for name in ("root_secret_variable", "people_variable", "teams_variable", "budgets_variable")]
         problems += inventory_checks.unknown_variable_problems(raw, specs, [*arguments["platform_variables"], *own])
+        problems += inventory_checks.wired_problems(raw, self._wired)
         problems += self._root_secret_problems(arguments["root_secret_variable"], raw, values)
         problems += self._access_problems_once(arguments, raw, values)
         problems += self._model_problems(raw, values)

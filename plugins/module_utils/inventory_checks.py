@@ -99,6 +99,27 @@ def unknown_variable_problems(variables: Iterable[str], specs: Mapping[str, Iter
     return problems
 
 
+ROLE_TASKS = tuple(prefix + action for prefix in ("ansible.builtin.", "") for action in ("import_role", "include_role"))
+
+
+def wired_variables(plays: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Variables that a playbook hands to its roles, and that stand above whatever an inventory says of them."""
+    uses: list[Any] = []
+    for play in plays:
+        uses += play.get("roles") or []
+        tasks = [task for part in ("pre_tasks", "tasks", "post_tasks") for task in play.get(part) or []]
+        uses += [task for task in tasks if any(action in task for action in ROLE_TASKS)]
+    return {name for use in uses if isinstance(use, Mapping) for name in use.get("vars") or {}}
+
+
+def wired_problems(variables: Iterable[str], wired: Iterable[str]) -> list[str]:
+    """Variables that an inventory sets in vain."""
+    return [
+        "%s has no effect in an inventory: the playbooks set it themselves; docs/inventory.md lists what may be set instead." % name
+        for name in sorted(set(variables) & set(wired))
+    ]
+
+
 def secret_problem(name: str, value: Any) -> str | None:
     """What is wrong with a root secret, naming the variable and never the value."""
     # The search for placeholders finds this one too, and says so with its place.

@@ -16,7 +16,7 @@ description:
   - Looks at the variables of all hosts on the controller and names every problem at once, a sentence each.
   - A root secret that is missing, too short or still a placeholder; any value that still has the placeholder C(CHANGE-ME); variables that
     look like those of a role of this collection, or of the platform, and that nothing reads; values of the wrong type; people, teams and
-    shared budgets as a whole, with whatever they name that does not exist.
+    shared budgets as a whole, with whatever they name that does not exist; variables that have no effect, since a playbook sets them itself.
   - No connection is made, so hosts need not be reachable.
 attributes:
   action:
@@ -62,6 +62,10 @@ options:
     type: list
     elements: str
     default: []
+  playbook:
+    description:
+      - The playbook that the inventory is for. What it hands to its roles stands above an inventory, so a variable of that name is refused there.
+    type: path
 """
 
 EXAMPLES = r"""

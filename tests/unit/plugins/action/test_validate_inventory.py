@@ -28,6 +28,17 @@ def test_the_roles_of_this_collection_are_found():
     assert "litellm_access_users" in validate_inventory.read_specs(validate_inventory.ROLES_DIRECTORY)["litellm_access"]
 
 
+def test_what_a_playbook_hands_to_its_roles_is_found_wherever_it_is_said(tmp_path):
+    (tmp_path / "site.yml").write_text(
+        "- {hosts: a, vars_files: [more.yml], roles: [plain, {role: one, vars: {one_a: 1}}],\n"
+        "   tasks: [{ansible.builtin.include_role: {name: two}, vars: {two_b: 2}}, {ansible.builtin.debug: {}, vars: {not_c: 3}}]}\n"
+        "- {ansible.builtin.import_playbook: people.yml}\n"
+    )
+    (tmp_path / "more.yml").write_text("three_d: 4\n")
+    (tmp_path / "people.yml").write_text("- {hosts: a, post_tasks: [{import_role: {name: four}, vars: {four_e: 5}}]}\n")
+    assert validate_inventory.read_wired(str(tmp_path / "site.yml")) == {"one_a", "two_b", "three_d", "four_e"}
+
+
 @pytest.mark.parametrize("name, value", [("litellm_port", 4000), ("litellm_port", "4000"), ("litellm_port", None), ("litellm_people", [{"name": "x"}])])
 def test_a_value_that_the_role_would_take_is_no_problem(name, value):
     assert validate_inventory.type_problem(name, OPTIONS[name], value) is None
