@@ -275,6 +275,8 @@ def serve(options: dict[str, str]) -> None:
     """Run until told to stop."""
     if missing := {"dir", "s3", "s3.config"} - options.keys():
         sys.exit(f"object-store-stand-in: `weed server` needs {', '.join(sorted(missing))}")
+    if options.get("master.telemetry") != "false":
+        sys.exit("object-store-stand-in: the real one would tell its maker about the cluster; give it -master.telemetry=false")
     Handler.root = Path(options["dir"]) / "buckets"
     Handler.root.mkdir(parents=True, exist_ok=True)
     Handler.shell = Admin.shell = Shell(Handler.root, Path(options["dir"]) / "filer.conf")

@@ -289,6 +289,7 @@ class ContainerBackend(Backend):
             read_only=given["read_only"],
             tmpfs=given["tmpfs"],
             memory=given["memory"],
+            shm_size=given["shm_size"],
             cpus=given["cpus"],
             pids=given["pids"],
             ulimits=given["ulimits"],
@@ -359,8 +360,9 @@ class ContainerBackend(Backend):
     def _job_identities(self) -> dict[str, str]:
         """What each job depends on, as a hash: the image, its own description, and the files and variables that it sees."""
         files = [file.identity() for file in (*self._files("", ""), *self._live_files(""))]
-        inputs = [self._given["image"], self._exact_image(), files]
-        return {job["name"]: fingerprint([*inputs, dict(job)]) for job in self._given["jobs"]}
+        image = [self._given["image"], self._exact_image()]
+        seen = {"image": image, "input": [*image, files]}
+        return {job["name"]: fingerprint([*seen[job["once_per"]], dict(job)]) for job in self._given["jobs"]}
 
     def _done_jobs(self) -> dict[str, list[str]]:
         """What each job ran for: also for images of earlier, since a service that is put back needs no migration."""

@@ -125,8 +125,9 @@ def _is_subnet(text: str) -> bool:
 
 
 def _limits(given: Mapping[str, Any]) -> Iterator[str]:
-    if given["memory"] and not MEMORY.fullmatch(given["memory"]):
-        yield f"memory '{given['memory']}' must be a number with b, k, m or g, for instance 512m"
+    for name in ("memory", "shm_size"):
+        if given[name] and not MEMORY.fullmatch(given[name]):
+            yield f"{name} '{given[name]}' must be a number with b, k, m or g, for instance 512m"
     if given["cpus"] is not None and given["cpus"] <= 0:
         yield f"cpus {given['cpus']} must be more than 0"
     if given["pids"] < 1:

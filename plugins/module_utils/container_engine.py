@@ -70,6 +70,7 @@ class Container:
     read_only: bool = True
     tmpfs: Sequence[str] = ()
     memory: str | None = None
+    shm_size: str | None = None
     cpus: float | None = None
     pids: int = 512
     ulimits: Mapping[str, str] = field(default_factory=dict)

@@ -70,6 +70,7 @@ def create_arguments(container: Container, label: str) -> list[str]:
     words += ["--read-only"] if container.read_only else []
     words += [w for mount in container.tmpfs for w in ("--tmpfs", mount)]
     words += ["--memory", container.memory, "--memory-swap", container.memory] if container.memory else []
+    words += ["--shm-size", container.shm_size] if container.shm_size else []
     words += ["--cpus", str(container.cpus)] if container.cpus else []
     words += ["--user", container.user] if container.user else []
     words += [w for device in container.devices for w in ("--device", device)]

@@ -145,6 +145,9 @@ options:
   memory:
     description: Memory limit such as V(512m); it includes swap.
     type: str
+  shm_size:
+    description: Size of the shared memory C(/dev/shm) such as V(256m), which counts towards O(memory); the engine's own 64 MiB when not given.
+    type: str
   cpus:
     description: Number of processors the container may use.
     type: float
@@ -169,7 +172,8 @@ options:
     description:
       - Programs of the image, such as a database migration, that run to their end before the service is started anew, in this order. They see
         the files, variables, volumes and networks of the service.
-      - Each runs once for an image and its input; input is everything that the job sees of files and variables, and its own description.
+      - Each runs once for an image and its input (O(jobs[].once_per)); input is everything that the job sees of files and variables, and its
+        own description.
       - When one fails, the task fails and the service that runs was not touched.
     type: list
     elements: dict
@@ -195,6 +199,11 @@ options:
         description: Seconds that the job may take.
         type: int
         default: 600
+      once_per:
+        description: V(image) for a job whose outcome does not depend on files and variables, such as a database migration; it runs once for an image.
+        type: str
+        choices: [input, image]
+        default: input
   live_files:
     description:
       - Files that the running program reads again, by itself or when O(reload) asks it to. A change of them alone is no restart.
@@ -381,6 +390,7 @@ JOB_OPTIONS = {
     "entrypoint": {"type": "str"},
     "environment": {"type": "dict", "default": {}},
     "timeout": {"type": "int", "default": 600},
+    "once_per": {"type": "str", "choices": ["input", "image"], "default": "input"},
 }
 
 
@@ -404,6 +414,7 @@ def main() -> None:
             "tmpfs": {"type": "list", "elements": "str", "default": []},
             "memory": {"type": "str"},
             "cpus": {"type": "float"},
+            "shm_size": {"type": "str"},
             "pids": {"type": "int", "default": 512},
             "ulimits": {"type": "dict", "default": {}},
             "extra_hosts": {"type": "dict", "default": {}},

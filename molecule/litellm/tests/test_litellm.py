@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 
 import pytest
 from outside import hardening_gaps
@@ -10,6 +11,14 @@ from outside import hardening_gaps
 MASTER_KEY = "sk-master-of-the-test-0123456789"
 SECRETS = (MASTER_KEY, "salt-of-the-test-0123456789", "password-of-the-page-0123456789", "correct-horse-battery-staple", "sk-key-of-the-model-0123456789")
 CHAT = {"model": "canned", "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+@pytest.fixture
+def database(host):
+    def ask(statement):
+        return host.check_output("docker exec postgres-litellm psql --quiet --no-psqlrc --tuples-only --username litellm --command %s", statement).strip()
+
+    return ask
 
 
 def test_a_request_without_a_key_is_refused(outside):
@@ -62,3 +71,30 @@ def test_a_killed_gateway_answers_again_by_itself(host, outside):
             break
         time.sleep(1)
     assert outside.request(4000, "/v1/chat/completions", key=MASTER_KEY, body=CHAT).status == 200
+
+
+def test_the_database_is_migrated_before_the_gateway_is_started(host):
+    """By a container of its own, so that the gateway of before answers meanwhile and a failure leaves it alone."""
+    def first_and_last(container):
+        lines = host.check_output(f"journalctl --no-pager --output short-unix CONTAINER_NAME={container}").splitlines()
+        times = [float(line.split()[0]) for line in lines if line[:1].isdigit()]
+        return min(times), max(times)
+
+    assert first_and_last("litellm-migrate")[1] < first_and_last("litellm")[0]
+
+
+def test_single_requests_are_forgotten_after_their_time_and_no_sooner(database):
+    old, young = (f"request-of-the-test-{uuid.uuid4()}" for _ in range(2))
+    for request, age in ((old, "366 days"), (young, "364 days")):
+        database(
+            'INSERT INTO "LiteLLM_SpendLogs" (request_id, call_type, "startTime", "endTime") '
+            f"VALUES ('{request}', 'acompletion', now() - interval '{age}', now() - interval '{age}')"
+        )
+    # The scenario lets the gateway look every minute.
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline:
+        left = database("SELECT request_id FROM \"LiteLLM_SpendLogs\" WHERE request_id LIKE 'request-of-the-test-%'").split()
+        if old not in left:
+            break
+        time.sleep(2)
+    assert left == [young]

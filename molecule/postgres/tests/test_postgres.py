@@ -33,6 +33,10 @@ def test_a_setting_reaches_the_server(host):
     assert query(host, "SHOW max_connections").stdout.strip() == "50"
 
 
+def test_queries_that_run_in_parallel_have_the_shared_memory_that_was_asked_for(host):
+    assert host.check_output("docker exec postgres-litellm df --block-size=1M --output=size /dev/shm").split()[-1] == "256"
+
+
 def test_the_container_is_hardened(inspect):
     assert hardening_gaps(inspect("postgres-litellm")) == []
 

@@ -497,6 +497,14 @@ def test_a_job_runs_again_for_another_image_or_input(host, change):
     assert len(host.jobs) == 2
 
 
+def test_a_job_that_runs_once_per_image_does_not_run_for_other_input(host):
+    host.registry["registry.example.com/web:2"] = "22" * 32
+    migration = {"jobs": [{**MIGRATION["jobs"][0], "once_per": "image"}]}
+    run(**migration)
+    assert not [action for action in run(**migration, secret_environment={"TOKEN": "another"})["actions"] if action.startswith("job:")]
+    assert "job: migrate (image or input changed)" in run(**migration, image="registry.example.com/web:2")["actions"]
+
+
 def test_a_job_that_fails_leaves_the_service_alone_and_runs_again(host, tmp_path):
     run()
     before, restarts = (host.units / "web.service").read_text(), host.ran("systemctl", "restart")
