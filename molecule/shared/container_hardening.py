@@ -6,7 +6,7 @@ failure too, so that no list outlives what it was for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 ANY_ADDRESS = ("", "0.0.0.0", "::")
@@ -48,6 +48,7 @@ CONTROLS: tuple[tuple[str, str, Callable[[Inspected], bool]], ...] = (
     ("user", "its user is not root", lambda c: c["Config"]["User"].split(":")[0] not in ("", "0", "root")),
     ("process-limit", "the number of its processes is limited", lambda c: (_host(c)["PidsLimit"] or 0) > 0),
     ("default-network", "it is not on Docker's default network", lambda c: "bridge" not in c["NetworkSettings"]["Networks"]),
+    ("log-driver", "its lines go to the journal", lambda c: _host(c)["LogConfig"]["Type"] == "journald"),
     ("engine-socket", "it has no socket of an engine", lambda c: not any("docker.sock" in m["Source"] or "containerd" in m["Source"] for m in _mounts(c))),
 )
 
@@ -66,6 +67,9 @@ WAIVERS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+# What a scenario says of a container that it publishes on all addresses, to ask it from outside.
+OPEN_DOOR = {"published-address": "the scenario asks it from outside"}
+
 # Units that are no containers, and the exposure that `systemd-analyze security` may find in each: 0 is none, 10 is all.
 EXPOSURE: Mapping[str, float] = {
     "llama-server": 5.0,
@@ -82,3 +86,9 @@ def findings(container: Inspected, waivers: Mapping[str, str] | None = None) -> 
     found = [f"{name}: {text}" for name, text in unmet.items() if name not in given]
     found += [f"the waiver of {name} is not needed" for name in given if name not in unmet]
     return found + [f"the waiver of {name} has no reason" for name, reason in given.items() if not reason.strip()]
+
+
+def findings_of_platform(containers: Mapping[str, Inspected], open_doors: Collection[str] = ()) -> dict[str, list[str]]:
+    """What is wrong with containers of the platform, each under its own name; ``open_doors`` are those that a scenario opens to everybody."""
+    given = {name: {**WAIVERS.get(name, {}), **(OPEN_DOOR if name in open_doors else {})} for name in containers}
+    return {name: found for name, container in containers.items() if (found := findings(container, given[name]))}

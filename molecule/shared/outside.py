@@ -65,23 +65,3 @@ class Outside:
         lines = [line.decode().strip() for line in answer]
         connection.close()
         return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
-
-
-def hardening_gaps(container: Any) -> list[str]:
-    """Which of the platform's promises on containers one does not keep."""
-    host_config = container["HostConfig"]
-    published = [binding["HostIp"] for bindings in (host_config["PortBindings"] or {}).values() for binding in bindings]
-    promises = {
-        "all capabilities dropped": host_config["CapDrop"] == ["ALL"] and not host_config["CapAdd"],
-        "no new privileges": "no-new-privileges" in (host_config["SecurityOpt"] or []),
-        "read-only root": host_config["ReadonlyRootfs"],
-        "not privileged": not host_config["Privileged"],
-        "memory limit": host_config["Memory"] > 0,
-        "process limit": (host_config["PidsLimit"] or 0) > 0,
-        "not root": container["Config"]["User"].split(":")[0] not in ("", "0", "root"),
-        "own namespaces": "host" not in (host_config["NetworkMode"], host_config["PidMode"], host_config["IpcMode"], host_config["UTSMode"]),
-        "every published port names its address": all(published),
-        "logs go to the journal": host_config["LogConfig"]["Type"] == "journald",
-        "restarted by systemd alone": host_config["RestartPolicy"]["Name"] in ("", "no"),
-    }
-    return [promise for promise, kept in promises.items() if not kept]

@@ -12,6 +12,7 @@ GOOD = {
         "SecurityOpt": ["no-new-privileges"], "CapDrop": ["ALL"], "CapAdd": None, "Privileged": False, "NetworkMode": "platform", "Memory": 1 << 30,
         "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]}, "ReadonlyRootfs": True, "RestartPolicy": {"Name": "no"},
         "PidMode": "", "IpcMode": "private", "Devices": [], "DeviceRequests": None, "UTSMode": "", "PidsLimit": 512,
+        "LogConfig": {"Type": "journald"},
     },
     "Config": {"User": "999:999"},
     "Mounts": [{"Source": "/var/lib/private-llm/web", "Propagation": "rprivate"}],
@@ -38,6 +39,7 @@ BROKEN = {
     "user": ("Config", "User", "root"),
     "process-limit": ("HostConfig", "PidsLimit", None),
     "default-network": ("NetworkSettings", "Networks", {"bridge": {}}),
+    "log-driver": ("HostConfig", "LogConfig", {"Type": "json-file"}),
     "engine-socket": ("Mounts", None, [{"Source": "/srv/docker.sock"}]),
 }
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from outside import hardening_gaps
+from container_hardening import findings_of_platform
 from telling import ALERTMANAGER, LOKI, PROMETHEUS, ask, firing, log_lines, start_webhook, value, webhook_alerts, within
 
 SCENARIO = Path(__file__).resolve().parents[1]
@@ -267,9 +267,7 @@ def test_nothing_answers_from_outside(outside):
 
 
 def test_the_containers_are_hardened(inspect):
-    # The journal and the GPU's devices belong to root; both agents of them run as root without any of its powers.
-    excused = {"alloy": ["not root"], "dcgm-exporter": ["not root"]}
-    assert {name: hardening_gaps(inspect(name)) for name in CONTAINERS} == {name: excused.get(name, []) for name in CONTAINERS}
+    assert findings_of_platform({name: inspect(name) for name in CONTAINERS}) == {}
 
 
 def test_no_secret_is_in_units_process_lists_logs_or_inspections(host):

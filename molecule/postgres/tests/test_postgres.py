@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outside import hardening_gaps
+from container_hardening import findings_of_platform
 
 PASSWORD = "correct-horse-battery-staple"
 
@@ -38,7 +38,7 @@ def test_queries_that_run_in_parallel_have_the_shared_memory_that_was_asked_for(
 
 
 def test_the_container_is_hardened(inspect):
-    assert hardening_gaps(inspect("postgres-litellm")) == []
+    assert findings_of_platform({"postgres-litellm": inspect("postgres-litellm")}) == {}
 
 
 def test_the_password_is_in_no_unit_process_list_log_or_inspection(host):

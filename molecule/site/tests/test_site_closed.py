@@ -10,7 +10,7 @@ import socket
 import ssl
 
 import pytest
-from container_hardening import EXPOSURE, WAIVERS, findings
+from container_hardening import EXPOSURE, findings_of_platform
 from site_runs import CONTAINERS, REPOSITORY, SENTENCE, change, key_of, run_playbook, sentences
 from telling import log_lines, unhealthy_targets, within
 
@@ -114,7 +114,7 @@ def test_a_container_reaches_nobody_outside_and_no_name_resolves_there(host, ins
 
 
 def test_every_container_meets_the_controls_of_the_cis_benchmark_but_those_that_are_waived(inspect):
-    assert {name: found for name in (*CONTAINERS, "alloy") if (found := findings(inspect(name), WAIVERS.get(name)))} == {}
+    assert findings_of_platform({name: inspect(name) for name in (*CONTAINERS, "alloy")}) == {}
 
 
 def test_what_watches_the_platform_still_sees_all_of_it(host):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 DOCKER = "/usr/bin/docker"
 SUFFIX = ".dump"
@@ -64,11 +64,17 @@ def dumps(settings: Settings) -> list[Path]:
     return sorted(settings.directory.glob(f"*{SUFFIX}"))
 
 
-def _run(command: list[str], **streams: object) -> None:
-    done = subprocess.run(command, stderr=subprocess.PIPE, check=False, **streams)  # type: ignore[call-overload]
+def _run(container: str, command: list[str], given: IO[bytes] | int = subprocess.DEVNULL, taken: IO[bytes] | int = subprocess.DEVNULL) -> None:
+    """Run a program in the container, with its input and its output.
+
+    :raises BackupError: it failed; with the last that it said.
+    """
+    done = subprocess.run(
+        [DOCKER, "exec", "--interactive", container, *command], stdin=given, stdout=taken, stderr=subprocess.PIPE, check=False
+    )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise BackupError(f"{command[3 if command[2] != '--interactive' else 4]} ended with {done.returncode}: {said[-1] if said else 'without a word'}")
+        raise BackupError(f"{command[0]} ended with {done.returncode}: {said[-1] if said else 'without a word'}")
 
 
 def dump(settings: Settings, now: datetime) -> Path:
@@ -81,10 +87,10 @@ def dump(settings: Settings, now: datetime) -> Path:
     try:
         with open(partial, "wb", opener=_private) as stream:
             make = ["pg_dump", "--format=custom", f"--username={settings.user}", f"--dbname={settings.database}"]
-            _run([DOCKER, "exec", settings.container, *make], stdout=stream)
+            _run(settings.container, make, taken=stream)
             os.fsync(stream.fileno())
         with open(partial, "rb") as stream:
-            _run([DOCKER, "exec", "--interactive", settings.container, "pg_restore", "--list"], stdin=stream, stdout=subprocess.DEVNULL)
+            _run(settings.container, ["pg_restore", "--list"], given=stream)
         partial.replace(target)
     except OSError as error:
         raise BackupError(f"{partial}: {error.strerror}") from error
