@@ -24,6 +24,8 @@ from ansible_collections.private_llm.platform.plugins.module_utils.image_registr
     Client,
     Reference,
     RegistryError,
+    mirror_problem,
+    mirrored,
     parse_reference,
 )
 
@@ -108,7 +110,7 @@ class Survey:
                 if reference.digest:
                     self.report.append(f"{image}: pinned by its variable ({', '.join(sorted(images[image]))})")
                     continue
-                self._look_at(image, reference, images[image], before.get(image), waited.get(image))
+                self._look_at(image, parse_reference(mirrored(image, self._arguments["mirror"])), images[image], before.get(image), waited.get(image))
             except RegistryError as error:
                 self.problems.append(f"{image}: {error}.")
                 self._keep(image, before.get(image), waited.get(image))
@@ -189,6 +191,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "young": {"type": "list", "elements": "str", "default": []},
                 "changed": {"type": "list", "elements": "str", "default": []},
                 "registries": {"type": "dict", "default": {}},
+                "mirror": {"type": "str", "default": ""},
                 "signatures": {"type": "dict", "default": {}},
             },
             required_if=[("ask", True, ["path"])],
@@ -235,6 +238,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     @staticmethod
     def _expect_settings(arguments: Mapping[str, Any]) -> None:
         problems = [problem for name, how in arguments["signatures"].items() if (problem := signature_problem(str(name), how))]
+        if problem := mirror_problem(arguments["mirror"]):
+            problems.append(f"mirror: {problem}.")
         known = ("url", "username", "password", "ca_path")
         for name, access in arguments["registries"].items():
             if not isinstance(access, Mapping) or set(access) - set(known):

@@ -90,6 +90,25 @@ def pinned(image: str, digests: Mapping[str, Any]) -> str:
     return f"{image}@{digest}"
 
 
+def mirrored(image: str, mirror: str) -> str:
+    """The image as a mirror has it: its whole name, with its registry, behind the mirror's. One that is named as the mirror's already stays.
+
+    :raises RegistryError: when it is no name.
+    """
+    if not mirror or not image or image.startswith(f"{mirror}/"):
+        return image
+    reference = parse_reference(image)
+    tag, digest = f":{reference.tag}" if reference.tag else "", f"@{reference.digest}" if reference.digest else ""
+    return f"{mirror}/{reference.registry}/{reference.repository}{tag}{digest}"
+
+
+def mirror_problem(mirror: str) -> str | None:
+    """What is wrong with the name of a mirror."""
+    if not mirror or re.fullmatch(r"[a-z0-9]+([.-]+[a-z0-9]+)*(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*", mirror):
+        return None
+    return f"a mirror is named as images are, HOST or HOST:PORT and perhaps /PATH, without https:// before and / behind it, and not '{mirror}'"
+
+
 def digest_of(content: bytes) -> str:
     """What the content is called in a registry."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -47,6 +47,14 @@ options:
     type: dict
     default: {}
     version_added: 0.2.0
+  image_mirror:
+    description:
+      - Name of a registry, perhaps with a path, that has a copy of every image below the image's whole name, registry included. With
+        V(registry.example.com/mirror) an O(image) of C(ghcr.io/team/web:1) is C(registry.example.com/mirror/ghcr.io/team/web:1).
+      - Given once for all services of a play with C(module_defaults).
+    type: str
+    default: ""
+    version_added: 0.2.0
   command:
     description: Arguments that replace the image's own command.
     type: list
@@ -358,7 +366,7 @@ fingerprint:
 from ansible_collections.private_llm.platform.plugins.module_utils import container_checks
 from ansible_collections.private_llm.platform.plugins.module_utils.container_backend import ContainerBackend
 from ansible_collections.private_llm.platform.plugins.module_utils.docker_cli import DockerCli
-from ansible_collections.private_llm.platform.plugins.module_utils.image_registry import RegistryError, pinned
+from ansible_collections.private_llm.platform.plugins.module_utils.image_registry import RegistryError, mirror_problem, mirrored, pinned
 from ansible_collections.private_llm.platform.plugins.module_utils.reloading import RELOAD_OPTIONS
 from ansible_collections.private_llm.platform.plugins.module_utils.service_module import (
     SERVICE_OPTIONS,
@@ -401,6 +409,7 @@ def main() -> None:
             **SERVICE_OPTIONS,
             "image": {"type": "str"},
             "image_digests": {"type": "dict", "default": {}},
+            "image_mirror": {"type": "str", "default": ""},
             "command": {"type": "list", "elements": "str", "default": []},
             "entrypoint": {"type": "str"},
             "volumes": {"type": "list", "elements": "dict", "default": [], "options": VOLUME_OPTIONS},
@@ -426,9 +435,11 @@ def main() -> None:
         required_if=[("state", "started", ["image"])],
         supports_check_mode=True,
     )
+    if problem := mirror_problem(module.params["image_mirror"]):
+        refuse(module, [f"image_mirror: {problem}"])
     if module.params["state"] == "started":
         try:
-            module.params["image"] = pinned(module.params["image"], module.params["image_digests"])
+            module.params["image"] = mirrored(pinned(module.params["image"], module.params["image_digests"]), module.params["image_mirror"])
         except RegistryError as error:
             refuse(module, [str(error)])
     refuse(module, container_checks.problems(module.params))

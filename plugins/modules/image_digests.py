@@ -71,6 +71,13 @@ options:
     type: list
     elements: str
     default: []
+  mirror:
+    description:
+      - Name of a registry, perhaps with a path, that is asked instead. It has every image below the image's whole name, as
+        O(private_llm.platform.container_service#module:image_mirror) says. The file names images as the variables do.
+    type: str
+    default: ""
+    version_added: 0.2.0
   registries:
     description: How registries are reached, by the name that the images have, such as C(docker.io) or C(registry.example.com:5000).
     type: dict

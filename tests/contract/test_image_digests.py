@@ -91,6 +91,15 @@ def test_every_image_is_written_down_once_and_a_second_run_changes_nothing(opera
     assert os.listdir(operator.file.parent).count("image_digests.yml") == len([name for name in os.listdir(operator.file.parent) if "image" in name])
 
 
+def test_a_mirror_is_asked_for_every_image_by_its_whole_name(operator):
+    mirrored = {image: operator.registry.put(f"copies/{image.partition(':')[0]}", "1", OLD, architecture="amd64") for image in operator.digests}
+    access = {"mirror.example.com": {"url": operator.registry.url, "username": USER, "password": PASSWORD}}
+    assert operator.run(platform_image_mirror="mirror.example.com/copies", platform_registries=access) == 0, operator.said
+    assert operator.written() == mirrored
+    assert operator.run(platform_image_mirror="https://mirror.example.com") != 0
+    assert "without https:// before" in operator.said
+
+
 def test_what_may_not_be_taken_is_told_all_at_once_and_the_rest_is_written(operator):
     litellm, loki, grafana = (operator.images[role] for role in ("litellm", "loki", "grafana"))
     del operator.registry.content["/v2/grafana/manifests/1"]
@@ -159,10 +168,11 @@ def test_every_role_that_runs_a_container_is_asked_about():
     assert asked == {role.name for role in ROLES if image_digests.role_images(role.name)}
 
 
-def test_every_play_that_runs_containers_runs_them_by_digest():
+def test_every_play_that_runs_containers_runs_them_by_digest_and_from_the_mirror():
     asked = set(load(ROOT / "playbooks" / "wiring.yml")["__platform_container_roles"])
     for play in load(ROOT / "playbooks" / "site.yml"):
         roles = {re.sub(r".*\.", "", role["role"]) for role in play.get("roles", [])}
         if roles & asked:
             defaults = play["module_defaults"]["private_llm.platform.container_service"]
-            assert defaults == {"image_digests": "{{ __platform_image_digests }}"}, play["name"]
+            wanted = {"image_digests": "{{ __platform_image_digests }}", "image_mirror": "{{ __platform_image_mirror }}"}
+            assert defaults == wanted, play["name"]

@@ -42,6 +42,31 @@ def test_a_name_is_read_as_engines_read_it(image, parts):
     assert image_registry.parse_reference(image) == Reference(*parts)
 
 
+@pytest.mark.parametrize(
+    "image, there",
+    [
+        ("postgres:17", "registry.test:5000/copies/docker.io/library/postgres:17"),
+        ("ghcr.io/a/b:v1@sha256:" + "a" * 64, "registry.test:5000/copies/ghcr.io/a/b:v1@sha256:" + "a" * 64),
+        ("registry.test:5000/copies/own/web:1", "registry.test:5000/copies/own/web:1"),
+        ("registry.test:5000/other/web:1", "registry.test:5000/copies/registry.test:5000/other/web:1"),
+        ("", ""),
+    ],
+)
+def test_a_mirror_has_an_image_below_its_whole_name(image, there):
+    assert image_registry.mirrored(image, "registry.test:5000/copies") == there
+    assert image_registry.mirrored(image, "") == image
+
+
+@pytest.mark.parametrize("mirror", ["https://registry.test", "registry.test/", "Registry.test", "registry.test/a b", "registry.test:x"])
+def test_what_is_no_name_of_a_mirror_is_told(mirror):
+    assert "without https:// before" in image_registry.mirror_problem(mirror)
+
+
+@pytest.mark.parametrize("mirror", ["", "registry.test", "registry.test:5000", "10.0.0.1:5000/a/b_c", "localhost/x"])
+def test_what_may_be_the_name_of_a_mirror_is_taken(mirror):
+    assert image_registry.mirror_problem(mirror) is None
+
+
 @pytest.mark.parametrize("image", ["", "a b:1", "web:1@sha256:abc"])
 def test_what_is_no_name_is_refused(image):
     with pytest.raises(RegistryError, match="is no name of an image"):

@@ -464,6 +464,13 @@ def test_what_a_service_depends_on_is_started_first_and_not_required(host):
     assert "PartOf=docker.service\n" in text
 
 
+def test_an_image_is_fetched_from_the_mirror_by_its_whole_name(host):
+    host.registry["mirror.example.com/copies/docker.io/team/web:2"] = "22" * 32
+    actions = run(image="team/web:2", image_mirror="mirror.example.com/copies")["actions"]
+    assert "image: mirror.example.com/copies/docker.io/team/web:2 (missing)" in actions
+    assert "image_mirror: a mirror is named as images are" in run(image_mirror="https://mirror.example.com")["msg"]
+
+
 # -- jobs -----------------------------------------------------------------------------------------------------------------------
 
 MIGRATION = {"jobs": [{"name": "migrate", "command": ["up"], "environment": {"STEPS": 3}}]}
