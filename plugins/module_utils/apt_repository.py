@@ -17,7 +17,8 @@ from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import Runner
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
-FINGERPRINT = re.compile(r"[0-9A-F]{8,64}")
+# Of a key of version 4, or of version 6; fewer digits can be made to fit another key.
+FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
 LAST_LINES = 4
 
 Fetch = Callable[[str], bytes]
@@ -31,7 +32,7 @@ class RepositoryError(Exception):
 class Repository:
     """A vendor's repository.
 
-    key: where its key is fetched from, an URL or an absolute path on the host; fingerprints: those that keys in it may have (or their last digits);
+    key: where its key is fetched from, an URL or an absolute path on the host; fingerprints: those that keys in it may have, whole;
     suites and components: as apt takes them, a suite that ends with a slash has no components.
     """
 
@@ -58,7 +59,7 @@ class Repository:
             yield "no fingerprint is given, so that any key would be trusted"
         for text in self.fingerprints:
             if not FINGERPRINT.fullmatch(text.replace(" ", "").upper()):
-                yield f"'{text}' is no fingerprint: at least its last 8 hexadecimal digits are needed"
+                yield f"'{text}' is no whole fingerprint, which has 40 or 64 hexadecimal digits ('gpg --show-keys FILE' tells it)"
 
 
 @dataclass

@@ -37,6 +37,8 @@ PINNED = ("*nvidia*", "libcuda1*", "libcudadebugger1*", "cuda-drivers*", "libnvs
 # How the release files of those repositories are marked whose packages of the driver are not wanted.
 ORIGIN_OF_VENDOR = "l=NVIDIA CUDA"
 ORIGINS = {"debian": "o=Debian", "ubuntu": "o=Ubuntu"}
+# They may have the same branch whatever the source; a PPA is one of Launchpad's, such as graphics-drivers.
+ORIGINS_OF_OTHERS = ("o=LP-PPA-*", "a=*-backports")
 # Of Debian's own packages only these clash with the vendor's; others, such as nvidia-support, are used by both.
 CLASHING_IN_DEBIAN = ("nvidia-kernel-*dkms", "nvidia-open-kernel-*", "nvidia-smi", "nvidia-persistenced", "libcuda1", "libnvidia-ml1", "nvidia-driver*")
 # Debian packs it on its own; it works with every driver of its branch and has a version of its own.
@@ -80,7 +82,10 @@ class Wish:
 
 @dataclass(frozen=True)
 class Plan:
-    """Packages by what they are for, each list as apt takes it; version is the pattern that all of the driver has to match."""
+    """Packages by what they are for, each list as apt takes it; version is the pattern that all of the driver has to match.
+
+    unwanted: dictionaries with the release (as apt's preferences name one) whose packages are not taken, and these packages.
+    """
 
     branch: int
     flavour: str
@@ -93,8 +98,7 @@ class Plan:
     pinned: list[str]
     held: list[str] = field(default_factory=list)
     kernels: list[str] = field(default_factory=list)
-    unwanted_origin: str = ""
-    unwanted: list[str] = field(default_factory=list)
+    unwanted: list[dict[str, Any]] = field(default_factory=list)
 
 
 def branch_of(host: Host, wish: Wish) -> int:
@@ -105,6 +109,9 @@ def branch_of(host: Host, wish: Wish) -> int:
         return wish.branch
     if wish.version and VERSION.fullmatch(wish.version):
         return int(wish.version.partition(".")[0])
+    if VERSION.fullmatch(host.installed):
+        # What runs well is not replaced because a newer release of this collection would choose another one.
+        return int(host.installed.partition(".")[0])
     return VENDOR_BRANCHES.get((host.distribution, host.version), LONG_TERM_BRANCH) if wish.source == VENDOR else LONG_TERM_BRANCH
 
 
@@ -240,17 +247,18 @@ def plan(host: Host, wish: Wish) -> Plan:
     headers = [f"linux-headers-{name}" for name in (*kernels, *_kernel_flavours(host))] if needs_dkms(host, wish) else []
     components = ["contrib", "non-free", "non-free-firmware"] if wish.source == DISTRIBUTION and host.distribution == "debian" else []
     fabric = _fabric_manager(host, branch)
-    origin, unwanted = _unwanted(host, wish)
     return Plan(
-        branch, flavour, cuda_major_of(branch), exact, headers, versioned, fabric, components, list(PINNED), [*names, *fabric], kernels, origin, unwanted,
+        branch, flavour, cuda_major_of(branch), exact, headers, versioned, fabric, components, list(PINNED), [*names, *fabric], kernels, _unwanted(host, wish),
     )  # fmt: skip
 
 
-def _unwanted(host: Host, wish: Wish) -> tuple[str, list[str]]:
-    """Packages of the other source: it may have the same branch, or a package without a version of the driver."""
+def _unwanted(host: Host, wish: Wish) -> list[dict[str, Any]]:
+    """Packages of any other source: it may have the same branch, or a package without a version of the driver."""
+    others = [{"release": release, "packages": list(PINNED)} for release in ORIGINS_OF_OTHERS]
     if wish.source == DISTRIBUTION:
-        return ORIGIN_OF_VENDOR, list(PINNED)
-    return ORIGINS[host.distribution], list(CLASHING_IN_DEBIAN if host.distribution == "debian" else PINNED)
+        return [{"release": ORIGIN_OF_VENDOR, "packages": list(PINNED)}, *others]
+    clashing = CLASHING_IN_DEBIAN if host.distribution == "debian" else PINNED
+    return [*others, {"release": ORIGINS[host.distribution], "packages": list(clashing)}]
 
 
 def _kernel_flavours(host: Host) -> list[str]:

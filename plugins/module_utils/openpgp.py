@@ -83,6 +83,6 @@ def fingerprints(content: bytes) -> list[str]:
 
 
 def unexpected(content: bytes, expected: list[str]) -> list[str]:
-    """Which keys of a file are none of the expected ones; these may be given by their last digits, eight at least."""
-    wanted = [text.replace(" ", "").upper() for text in expected]
-    return [found for found in fingerprints(content) if not any(found.endswith(end) for end in wanted)]
+    """Which keys of a file are none of the expected ones, whose fingerprints may be written with blanks and small letters."""
+    wanted = {text.replace(" ", "").upper() for text in expected}
+    return [found for found in fingerprints(content) if found not in wanted]

@@ -40,7 +40,7 @@ options:
     description: Where the key is, an URL or an absolute path on the host.
     type: str
   fingerprints:
-    description: Fingerprints that keys in the file may have; their last 8 digits or more.
+    description: Whole fingerprints that keys in the file may have, 40 or 64 hexadecimal digits each.
     type: list
     elements: str
     default: []

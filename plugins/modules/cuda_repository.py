@@ -32,7 +32,7 @@ options:
     type: str
     default: ""
   fingerprints:
-    description: Fingerprints that the key may have, or their last 8 digits or more; NVIDIA's own when empty.
+    description: Whole fingerprints that the key may have, 40 or 64 hexadecimal digits each; NVIDIA's own when empty.
     type: list
     elements: str
     default: []

@@ -151,15 +151,13 @@ plan:
       type: list
       elements: str
       sample: [6.12.48+deb13-amd64]
-    unwanted_origin:
-      description: Mark of the repositories whose packages of the driver are not to be taken, as a pin of apt matches it.
-      type: str
-      sample: o=Debian
     unwanted:
-      description: Patterns of the names of these packages.
+      description:
+        - Repositories whose packages of the driver are not to be taken, each with C(release), as a pin of apt matches it, and C(packages), patterns
+          of their names.
       type: list
-      elements: str
-      sample: [libcuda1]
+      elements: dict
+      sample: [{release: "o=Debian", packages: [libcuda1]}]
 """
 
 import os

@@ -7,15 +7,15 @@ Usage: make_repository.py DIRECTORY KERNEL            makes them
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
-import shutil
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
+from signed_repository import fingerprint, index, make_key, package
+
+# How NVIDIA's release files are marked, by which the driver's role knows them.
+LABEL = "NVIDIA CUDA"
 BRANCHES = ("580.95.05", "580.105.08", "595.45.04")
 CUDA = "cuda/debian13/x86_64"
 DCGM = "1:4.5.3-1"
@@ -45,13 +45,16 @@ systemctl is-active --quiet nvidia-dcgm || { echo "Error: unable to establish a 
 echo "1 GPU found."
 """
 CTK = """#!/bin/sh
-# Stand-in for nvidia-ctk.
+# Stand-in for nvidia-ctk. The simulated GPU is divided when there is a file that says so.
+output=/dev/stdout
 for word in "$@"; do
   case $word in
-    list) grep -q gpu /var/run/cdi/nvidia.yaml 2>/dev/null && echo nvidia.com/gpu=all; exit 0 ;;
-    --output=*)
-      mkdir -p /var/run/cdi
-      cat > "${word#--output=}" <<'SPEC'
+    list) sed -n 's/^  name: */nvidia.com\\/gpu=/p' /var/run/cdi/nvidia.yaml 2>/dev/null; exit 0 ;;
+    --output=*) output=${word#--output=}; mkdir -p /var/run/cdi ;;
+  esac
+done
+{
+  cat <<'SPEC'
 cdiVersion: 0.5.0
 containerEdits:
   mounts:
@@ -67,11 +70,12 @@ devices:
     - path: /dev/nvidia-simulated
       hostPath: /dev/null
   name: all
-kind: nvidia.com/gpu
 SPEC
-      ;;
-  esac
-done
+  for part in $(cat /srv/simulated-gpu/divided 2>/dev/null); do
+    printf -- "- containerEdits:\\n    deviceNodes:\\n    - path: /dev/nvidia-part-%s\\n      hostPath: /dev/null\\n  name: \\"%s\\"\\n" "$part" "0:$part"
+  done
+  echo "kind: nvidia.com/gpu"
+} > "$output"
 """
 REFRESH = """[Unit]
 Description=Stand-in for the description of GPUs at boot
@@ -94,49 +98,6 @@ def kernel_module(version: str, kernel: str) -> bytes:
     table += struct.pack("<IIQQQQIIQQ", 1, 1, 2, 0, start, len(modinfo), 0, 0, 1, 0)
     table += struct.pack("<IIQQQQIIQQ", 10, 3, 0, 0, start + len(modinfo), len(names), 0, 0, 1, 0)
     return header + modinfo + names + table
-
-
-def package(target: Path, name: str, version: str, depends: str = "", files: dict[str, str | bytes] | None = None, script: str = "") -> None:
-    """One package; a file below a bin directory can be run."""
-    tree = target / "tree"
-    (tree / "DEBIAN").mkdir(parents=True)
-    control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Test <test@example.com>\nDescription: stand-in\n"
-    (tree / "DEBIAN/control").write_text(control + (f"Depends: {depends}\n" if depends else ""))
-    if script:
-        (tree / "DEBIAN/postinst").write_text(f"#!/bin/sh\nset -e\n{script}\n")
-        (tree / "DEBIAN/postinst").chmod(0o755)
-    for path, content in (files or {}).items():
-        place = tree / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content if isinstance(content, bytes) else content.encode())
-        place.chmod(0o755 if "/bin/" in path else 0o644)
-    file = f"{name}_{version.replace(':', '%3a')}_all.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", "-Zgzip", "-z1", tree, target / file], check=True, stdout=subprocess.DEVNULL)
-    shutil.rmtree(tree)
-
-
-def index(target: Path, home: str, key: str) -> None:
-    """Index the packages of a directory and sign it with a key of a GnuPG home."""
-    entries = []
-    for path in sorted(target.glob("*.deb")):
-        control = subprocess.run(["dpkg-deb", "-f", path], check=True, capture_output=True, text=True).stdout.strip()
-        content = path.read_bytes()
-        entries.append(f"{control}\nFilename: ./{path.name}\nSize: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}\n")
-    packages = "\n".join(entries).encode()
-    (target / "Packages").write_bytes(packages)
-    (target / "Packages.gz").write_bytes(gzip.compress(packages))
-    sums = [f" {hashlib.sha256((target / n).read_bytes()).hexdigest()} {(target / n).stat().st_size} {n}" for n in ("Packages", "Packages.gz")]
-    release = "Origin: stand-in\nLabel: NVIDIA CUDA\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n" + "\n".join(sums) + "\n"
-    gpg = ["gpg", "--homedir", home, "--batch", "--yes", "--local-user", key, "--clearsign", "--output", target / "InRelease"]
-    subprocess.run(gpg, input=release.encode(), check=True, capture_output=True)
-
-
-def make_key(home: str, name: str) -> bytes:
-    """A new key, and its public half in armor."""
-    Path(home).mkdir(mode=0o700, exist_ok=True)
-    gpg = ["gpg", "--homedir", home, "--batch"]
-    subprocess.run([*gpg, "--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "never"], check=True, capture_output=True)
-    return subprocess.run([*gpg, "--armor", "--export", name], check=True, capture_output=True).stdout
 
 
 def driver(target: Path, kernel: str, version: str) -> None:
@@ -180,7 +141,7 @@ def publish(directory: str, kernel: str, version: str) -> None:
     """What a vendor does between two runs."""
     cuda = Path(directory) / CUDA
     driver(cuda, kernel, version)
-    index(cuda, f"{directory}.gnupg", "vendor@example.com")
+    index(cuda, f"{directory}.gnupg", "vendor@example.com", LABEL)
 
 
 def main(directory: str, kernel: str) -> None:
@@ -190,25 +151,27 @@ def main(directory: str, kernel: str) -> None:
     cuda = root / CUDA
     cuda.mkdir(parents=True)
     drivers(cuda, kernel)
-    index(cuda, home, "vendor@example.com")
+    index(cuda, home, "vendor@example.com", LABEL)
     (cuda / "8793F200.pub").write_bytes(key)
     containers = root / "toolkit/amd64"
     containers.mkdir(parents=True)
     toolkit(containers)
-    index(containers, home, "vendor@example.com")
+    index(containers, home, "vendor@example.com", LABEL)
     (root / "toolkit/gpgkey").write_bytes(key)
+    # Somebody else's packages of a newer version of the same branch.
+    ppa = root / "ppa/amd64"
+    ppa.mkdir(parents=True)
+    driver(ppa, kernel, "595.99.99")
+    index(ppa, home, "vendor@example.com", "graphics-drivers", "LP-PPA-graphics-drivers")
     # The right key, but an index that somebody else signed; and somebody else's key.
     for name, content in (("forged", key), ("stranger", stranger)):
         place = root / name / "debian13/x86_64"
         place.mkdir(parents=True)
         package(place, "libcuda1", "580.999-1")
-        index(place, home, "stranger@example.com")
+        index(place, home, "stranger@example.com", LABEL)
         (place / "8793F200.pub").write_bytes(content)
-    listing = ["gpg", "--homedir", home, "--batch", "--with-colons", "--fingerprint", "vendor@example.com"]
-    lines = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
-    fingerprint = next(line.split(":")[9] for line in lines if line.startswith("fpr"))
     # Last of all: what says that everything is there.
-    Path(f"{directory}.fingerprint").write_text(fingerprint)
+    Path(f"{directory}.fingerprint").write_text(fingerprint(home, "vendor@example.com"))
 
 
 if __name__ == "__main__":

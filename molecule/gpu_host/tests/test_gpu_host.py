@@ -47,6 +47,11 @@ def test_the_branch_is_pinned_though_others_are_offered(host):
     assert "580.105.08-1" in host.check_output("apt-cache madison libcuda1")
 
 
+def test_a_ppa_with_a_newer_version_of_the_branch_is_passed_over(host):
+    assert "595.99.99-1" in host.check_output("apt-cache madison nvidia-driver-cuda")
+    assert f"Candidate: {UPGRADED}-1" in host.check_output("apt-cache policy nvidia-driver-cuda")
+
+
 @pytest.mark.parametrize("name", TOOLKIT)
 def test_the_four_packages_of_the_toolkit_are_at_one_version_though_a_newer_one_is_offered(host, name):
     assert host.package(name).version == "1.20.1-1"

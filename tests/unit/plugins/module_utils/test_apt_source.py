@@ -121,7 +121,8 @@ def test_a_repository_is_taken_away_with_its_key(host):
     [
         ({"name": "../x"}, "small letters"),
         ({"fingerprints": []}, "any key would be trusted"),
-        ({"fingerprints": ["ABCD"]}, "is no fingerprint"),
+        ({"fingerprints": ["ABCD"]}, "'ABCD' is no whole fingerprint"),
+        ({"fingerprints": [VERSION_4_PRINT[-16:]]}, "is no whole fingerprint"),
         ({"uri": "https://a.example/ b"}, "blank"),
         ({"suites": ["x\nSigned-By: y"]}, "line break"),
     ],

@@ -7,6 +7,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.private_llm.platform.plugins.module_utils import cuda_repository
 
+FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
+
 
 @pytest.mark.parametrize(
     ("distribution", "version", "architecture", "directory", "key", "fingerprint"),
@@ -25,8 +27,8 @@ def test_each_distribution_has_a_repository_and_a_key(distribution, version, arc
 
 
 def test_a_mirror_may_have_a_key_of_its_own():
-    found = cuda_repository.repository_for("debian", "13", "x86_64", "https://mirror.example/cuda/", "/etc/mirror.asc", ["0123456789ABCDEF"])
-    assert (found.uri, found.key, found.fingerprints) == ("https://mirror.example/cuda/debian13/x86_64/", "/etc/mirror.asc", ["0123456789ABCDEF"])
+    found = cuda_repository.repository_for("debian", "13", "x86_64", "https://mirror.example/cuda/", "/etc/mirror.asc", [FINGERPRINT])
+    assert (found.uri, found.key, found.fingerprints) == ("https://mirror.example/cuda/debian13/x86_64/", "/etc/mirror.asc", [FINGERPRINT])
 
 
 @pytest.mark.parametrize(

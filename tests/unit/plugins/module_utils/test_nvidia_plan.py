@@ -131,6 +131,11 @@ def test_the_branch_that_nobody_names_is_one_that_the_repository_has(host, distr
     assert nvidia_plan.plan(host(distribution=distribution, version=version), wish(source, None)).branch == branch
 
 
+@pytest.mark.parametrize(("wanted", "branch"), [(wish(branch=None), 575), (wish(branch=580), 580), (wish(branch=None, version="590.44.01"), 590)])
+def test_a_driver_that_is_installed_keeps_its_branch_until_another_one_is_named(host, wanted, branch):
+    assert nvidia_plan.plan(host(distribution="debian", version="12", installed="575.57.08"), wanted).branch == branch
+
+
 def test_a_whole_version_names_its_branch(host):
     assert nvidia_plan.plan(host(), wish(branch=None, version="590.44.01")).branch == 590
 
@@ -194,11 +199,19 @@ def test_a_driver_of_the_same_source_is_in_nobody_s_way(host, distribution, vers
 )
 def test_packages_of_the_other_source_are_kept_out_even_if_they_have_the_same_branch(host, distribution, version, source, origin, name):
     planned = nvidia_plan.plan(host(distribution=distribution, version=version), wish(source))
-    assert planned.unwanted_origin == origin and name in planned.unwanted
+    assert name in next(source["packages"] for source in planned.unwanted if source["release"] == origin)
+
+
+@pytest.mark.parametrize("source", ["vendor", "distribution"])
+@pytest.mark.parametrize("release", ["o=LP-PPA-*", "a=*-backports"])
+def test_packages_of_a_ppa_or_of_backports_are_kept_out_whatever_the_source(host, source, release):
+    planned = nvidia_plan.plan(host(distribution="ubuntu", version="24.04"), wish(source))
+    assert "libcuda1*" in next(entry["packages"] for entry in planned.unwanted if entry["release"] == release)
 
 
 def test_debian_s_helpers_that_both_sources_use_are_not_kept_out(host):
-    assert not any(fnmatch.fnmatch("nvidia-support", pattern) for pattern in nvidia_plan.plan(host(), wish()).unwanted)
+    debians = next(source["packages"] for source in nvidia_plan.plan(host(), wish()).unwanted if source["release"] == "o=Debian")
+    assert not any(fnmatch.fnmatch("nvidia-support", pattern) for pattern in debians)
 
 
 def test_only_debian_s_own_packages_need_further_components(host):

@@ -27,7 +27,7 @@ def test_all_keys_of_a_file_are_seen():
 
 
 def test_a_key_beside_the_expected_one_is_unexpected():
-    assert openpgp.unexpected(VERSION_4, ["97965a9a"]) == []
+    assert openpgp.unexpected(VERSION_4, ["97965A9A"]) == [VERSION_4_PRINT]
     assert openpgp.unexpected(VERSION_4, ["C959 BDBA FA32 A2F8 9A15  3B67 8CFD E121 9796 5A9A"]) == []
     assert openpgp.unexpected(VERSION_4 + VERSION_6, [VERSION_4_PRINT]) == [VERSION_6_PRINT]
 
