@@ -15,7 +15,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from tree import ROOT
+from tree import ROOT, trusted
 
 ROLE = ROOT / "roles" / "object_store"
 STAND_IN = ROOT / "images" / "object-store-stand-in"
@@ -53,9 +53,9 @@ class Store:
         """Run the role's script as the role renders it."""
         given = {"object_store_buckets": list(buckets), "object_store_lifetimes": [{"prefix": prefix, "days": days} for prefix, days in lifetimes]}
         internal = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
-        internal = {name: _trusted(value) if isinstance(value, str) else value for name, value in internal.items()}
+        internal = {name: trusted(value) if isinstance(value, str) else value for name, value in internal.items()}
         templar = Templar(loader=DataLoader(), variables={**internal, **given})
-        script = templar.template(_trusted((ROLE / "templates" / "buckets.sh.j2").read_text()))
+        script = templar.template(trusted((ROLE / "templates" / "buckets.sh.j2").read_text()))
         environment = {"PATH": f"{self.place}:/usr/bin:/bin"}
         return subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60)
 
@@ -72,14 +72,6 @@ class Store:
         words = (self.place / "asked").read_text().splitlines()
         (self.place / "asked").unlink()
         return words
-
-
-def _trusted(text):
-    try:
-        from ansible.template import trust_as_template
-    except ImportError:  # before ansible-core 2.19 every text is a template
-        return text
-    return trust_as_template(text)
 
 
 @pytest.fixture(params=["", "> "], ids=["without a prompt", "with a prompt"])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 import time
 import urllib.request
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,10 @@ from stand_in.selectors import Selector
 from stand_in.server import Answer, Refused, Request, check_keys, log, refuse, serve
 
 KEPT_LINES = 100_000
-# Nanoseconds: half of ingester.max_chunk_age, which is two hours when nobody says otherwise.
-TOO_FAR_BEHIND = 3600 * 10**9
+# What Loki takes when nobody says otherwise.
+MAX_CHUNK_AGE = "2h"
+MAX_SAMPLE_AGE = "1w"
+NANOSECONDS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 24 * 3600 * 10**9, "w": 7 * 24 * 3600 * 10**9}
 NUMBER = (int, float)
 CONFIGURATION = {
     "auth_enabled": bool,
@@ -30,8 +35,12 @@ CONFIGURATION = {
         "ring": {"kvstore": {"store": str}},
         "storage": {"filesystem": {"chunks_directory": str, "rules_directory": str}},
     },
-    "schema_config": {"configs": [{"from": object, "store": str, "object_store": str, "schema": str, "index": {"prefix": str, "period": str}}]},
+    "schema_config": {
+        "configs": [{"from": object, "store": str, "object_store": str, "schema": str, "index": {"prefix": str, "period": str}}]
+    },
     "compactor": {"working_directory": str, "retention_enabled": bool, "delete_request_store": str, "compaction_interval": str},
+    "ingester": {"max_chunk_age": str},
+    "querier": {"query_ingesters_within": str},
     "limits_config": {
         "retention_period": str,
         "ingestion_rate_mb": NUMBER,
@@ -56,6 +65,36 @@ CONFIGURATION = {
 RULES = {"groups": [{"name": str, "rules": [{"alert": str, "expr": str, "for": str, "labels": {"*": str}, "annotations": {"*": str}}]}]}
 
 
+def nanoseconds(duration: str) -> int:
+    """A duration such as ``48h`` or ``1h30m``. :raises Refused: when it is none."""
+    parts = re.findall(r"([0-9]+)(ms|[smhdw])", duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        raise Refused(f"time: invalid duration {duration!r}")
+    return sum(int(number) * NANOSECONDS[unit] for number, unit in parts)
+
+
+@dataclass(frozen=True)
+class Window:
+    """How late a line may come: after the newest of its stream, and at all. In nanoseconds."""
+
+    behind: int
+    old: int | None
+
+    @classmethod
+    def of(cls, configuration: dict[str, Any]) -> Window:
+        """What a configuration says, or Loki's defaults. :raises Refused: for what is no duration."""
+        limits = configuration.get("limits_config", {})
+        behind = nanoseconds(configuration.get("ingester", {}).get("max_chunk_age", MAX_CHUNK_AGE)) // 2
+        old = nanoseconds(limits.get("reject_old_samples_max_age", MAX_SAMPLE_AGE))
+        return cls(behind, old if limits.get("reject_old_samples", True) else None)
+
+    def refusal(self, stamp: int, newest: int, now: int) -> str:
+        """Why a line is not taken, in Loki's words; nothing when it is."""
+        if self.old is not None and stamp < now - self.old:
+            return "timestamp too old"
+        return "entry too far behind" if stamp < newest - self.behind else ""
+
+
 def load(path: str) -> dict[str, Any]:
     """Read and check a configuration. :raises Refused: when the real one would not start with it."""
     found = yaml.safe_load(Path(path).read_text())
@@ -66,13 +105,15 @@ def load(path: str) -> dict[str, Any]:
     compactor = found["compactor"]
     if compactor.get("retention_enabled") and not compactor.get("delete_request_store"):
         raise Refused("compactor.delete-request-store should be configured when retention is enabled")
+    Window.of(found)
     return dict(found)
 
 
 class Store:
     """Lines in memory, the oldest of which go when there are too many."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: Window) -> None:
+        self._window = window
         self._lines: list[tuple[int, dict[str, str], str]] = []
         self._seen: set[tuple[int, str, str]] = set()
         self._lock = threading.Lock()
@@ -83,7 +124,8 @@ class Store:
     def push(self, body: bytes, encoding: str) -> None:
         """Take ``{"streams": [{"stream": LABELS, "values": [[NANOSECONDS, LINE]]}]}``; a line that is there already is taken once."""
         given = json.loads(gzip.decompress(body) if encoding == "gzip" else body)
-        behind = 0
+        refused: Counter[str] = Counter()
+        now = time.time_ns()
         with self._lock:
             for stream in given["streams"]:
                 labels = {str(name): str(value) for name, value in stream["stream"].items()}
@@ -92,17 +134,19 @@ class Store:
                 for stamp, line, *_metadata in stream["values"]:
                     self.received += 1
                     key = (int(stamp), json.dumps(labels, sort_keys=True), line)
-                    newest = self._newest[key[1]] = max(int(stamp), self._newest.get(key[1], 0))
-                    if int(stamp) < newest - TOO_FAR_BEHIND:
-                        behind += 1
-                    elif key not in self._seen:
+                    newest = max(int(stamp), self._newest.get(key[1], 0))
+                    if reason := self._window.refusal(int(stamp), newest, now):
+                        refused[reason] += 1
+                        continue
+                    self._newest[key[1]] = newest
+                    if key not in self._seen:
                         self._seen.add(key)
                         self._lines.append((int(stamp), labels, line))
             for stamp, labels, line in self._lines[:-KEPT_LINES]:
                 self._seen.discard((stamp, json.dumps(labels, sort_keys=True), line))
             del self._lines[:-KEPT_LINES]
-        if behind:
-            raise Refused(f"entry too far behind: {behind} lines are older than an hour before the newest of their stream; the others were taken")
+        if refused:
+            raise Refused("; ".join(f"{reason}: {lines} lines" for reason, lines in refused.items()) + "; the others were taken")
 
     def query(self, selector: Selector, start: int, end: int, limit: int, forward: bool) -> list[dict[str, Any]]:
         """Wanted lines by stream, as Loki answers them."""
@@ -166,7 +210,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if options:
         return refuse(Refused(f"flag provided but not defined: {', '.join(options)}"))
-    store = Store()
+    store = Store(Window.of(configuration))
 
     def handle(request: Request) -> Answer:
         if request.path == "/ready":
