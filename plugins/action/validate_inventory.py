@@ -111,6 +111,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "platform_variables": {"type": "list", "elements": "str", "default": []},
                 "groups": {"type": "list", "elements": "str", "default": []},
                 "playbook": {"type": "path"},
+                "address_variable": {"type": "str", "default": ""},
+                "addressed_groups": {"type": "list", "elements": "str", "default": []},
             }
         )
         specs = read_specs(ROLES_DIRECTORY)
@@ -123,6 +125,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "The inventory has no hosts in the group %s." % group for group in arguments["groups"] if not task_vars["groups"].get(group)
         ]
         merged += inventory_checks.merge(problems)
+        merged += self._address_problems(arguments, task_vars["groups"], hostvars)
         if merged:
             raise AnsibleActionFail(
                 "The inventory has %d problem%s, and nothing was changed:\n- %s"
@@ -130,6 +133,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         result.update(changed=False, msg="The inventory is complete: %d host%s." % (len(hosts), "" if len(hosts) == 1 else "s"))
         return result
+
+    @staticmethod
+    def _address_problems(arguments: Mapping[str, Any], groups: Mapping[str, Any], hostvars: Any) -> list[str]:
+        """Hosts that the others could not reach."""
+        name = arguments["address_variable"]
+        hosts = list(dict.fromkeys(str(host) for group in arguments["addressed_groups"] for host in groups.get(group) or []))
+        lost = [host for host in hosts if not hostvars.raw_get(host).get(name)] if name and len(hosts) > 1 else []
+        return ["%s: %s is missing, the address at which the other hosts reach this one." % (", ".join(lost), name)] if lost else []
 
     def _problems_of(self, host: str, hostvars: Any, specs: dict[str, dict[str, Any]], arguments: dict[str, Any]) -> list[str]:
         raw = inventory_checks.own_variables(dict(hostvars.raw_get(host)))

@@ -62,6 +62,15 @@ options:
     type: list
     elements: str
     default: []
+  address_variable:
+    description: Name of the variable that every host of O(addressed_groups) has to have as soon as there are two of them.
+    type: str
+    default: ""
+  addressed_groups:
+    description: Groups whose hosts reach each other.
+    type: list
+    elements: str
+    default: []
   playbook:
     description:
       - The playbook that the inventory is for. What it hands to its roles stands above an inventory, so a variable of that name is refused there.

@@ -28,9 +28,10 @@ def validate(inventory):
 def inventory(tmp_path):
     def write(**variables):
         merged = {name: value for name, value in {**GOOD, **variables}.items() if value is not ...}
-        hosts = {"one.test": None, "two.test": None}
+        hosts = {"one.test": {"platform_address": "192.0.2.1"}, "two.test": {"platform_address": "192.0.2.2"}}
+        groups = {name: {"hosts": hosts} for name in ("gpu", "gateway", "observability")}
         path = tmp_path / "hosts.yml"
-        path.write_text(yaml.safe_dump({"all": {"vars": merged, "children": {"gpu": {"hosts": hosts}, "gateway": {"hosts": hosts}}}}))
+        path.write_text(yaml.safe_dump({"all": {"vars": merged, "children": groups}}))
         return path
 
     return write
@@ -99,6 +100,20 @@ def test_all_mistakes_are_told_at_once(inventory):
     status, output = validate(inventory(platform_root_secret="short", litellm_prot=1, llm_users=[{"name": "ada"}, {"name": "ada"}, {}]))
     assert status != 0
     assert "The inventory has 4 problems" in output
+
+
+def test_two_hosts_have_to_say_where_they_are_and_one_has_not(tmp_path):
+    def validated(*names, groups=("gpu", "gateway", "observability")):
+        path = tmp_path / "hosts.yml"
+        hosts = {"hosts": {name: {"platform_address": "192.0.2.1"} if name == "known" else None for name in names}}
+        path.write_text(yaml.safe_dump({"all": {"vars": GOOD, "children": dict.fromkeys(groups, hosts)}}))
+        return validate(path)
+
+    assert validated("alone")[0] == 0
+    status, output = validated("known", "lost")
+    assert status != 0 and "lost: platform_address is missing, the address at which the other hosts reach this one." in output
+    status, output = validated("alone", groups=("gpu", "gateway"))
+    assert status != 0 and "no hosts in the group observability" in output
 
 
 def test_no_message_quotes_a_secret(inventory):

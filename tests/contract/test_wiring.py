@@ -19,8 +19,9 @@ BASE = {"platform_root_secret": "a-root-secret-of-the-test-that-is-long-enough",
 def wiring(tmp_path):
     """What each host sees of the wiring, for an inventory with hosts of the groups gpu and gateway."""
 
-    def show(gpu, gateway, analytics=None, shown=SHOWN, **variables):
-        groups = {"gpu": gpu, "gateway": gateway, **({"analytics": analytics} if analytics else {})}
+    def show(gpu, gateway, analytics=None, shown=SHOWN, observability=None, **variables):
+        groups = {"gpu": gpu, "gateway": gateway, "analytics": analytics, "observability": observability}
+        groups = {name: hosts for name, hosts in groups.items() if hosts}
         (tmp_path / "hosts.yml").write_text(
             yaml.safe_dump({"all": {"vars": {**BASE, **variables}, "children": {name: {"hosts": hosts} for name, hosts in groups.items()}}})
         )
@@ -45,7 +46,7 @@ def wiring(tmp_path):
             ["ansible-playbook", "--inventory", str(tmp_path / "hosts.yml"), str(tmp_path / "playbooks" / "show.yml")],
             cwd=ROOT, env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        return {host: json.loads((tmp_path / host).read_text()) for host in {**gpu, **gateway, **(analytics or {})}}
+        return {host: json.loads((tmp_path / host).read_text()) for hosts in groups.values() for host in hosts}
 
     return show
 
@@ -96,7 +97,7 @@ def test_a_server_that_is_taken_away_is_no_longer_offered(wiring):
 
 LANGFUSE = (
     "__platform_langfuse_listen_address", "__platform_langfuse_gateway_url", "__platform_langfuse_networks", "__platform_networks",
-    "__platform_firewall_inbound", "__platform_firewall_egress", "__platform_object_store",
+    "__platform_firewall_inbound", "__platform_firewall_egress", "__platform_object_store", "__platform_gateway_networks",
 )  # fmt: skip
 SEPARATE = {"gpu": {"box": {"platform_address": "10.0.0.1"}}, "gateway": {"box": {}}, "analytics": {"books": {"platform_address": "10.0.0.2"}}}
 
@@ -109,7 +110,7 @@ def test_beside_the_gateway_langfuse_answers_its_own_host_alone(wiring):
     seen = wiring({"one": {}}, {"one": {}}, {"one": {}}, LANGFUSE)["one"]
     assert (seen["__platform_langfuse_listen_address"], seen["__platform_langfuse_gateway_url"]) == ("127.0.0.1", "http://langfuse-web:3000")
     assert not rules_named(seen, "__platform_firewall_inbound", "traces") and not rules_named(seen, "__platform_firewall_egress", "traces")
-    assert [network["masquerade"] for network in seen["__platform_networks"]] == [False]
+    assert [network["name"] for network in seen["__platform_gateway_networks"]] == ["platform"]
 
 
 def test_a_host_of_its_own_for_langfuse_answers_the_gateway_and_nobody_else(wiring):
@@ -118,10 +119,11 @@ def test_a_host_of_its_own_for_langfuse_answers_the_gateway_and_nobody_else(wiri
     assert seen["box"]["__platform_langfuse_gateway_url"] == "http://10.0.0.2:3001"
     assert seen["books"]["__platform_firewall_inbound"] == [{"name": "traces", "ports": ["3001"], "networks": ["10.0.0.1"]}]
     assert rules_named(seen["box"], "__platform_firewall_egress", "traces") == [
-        {"name": "traces to books", "bridge": "pl-platform", "to": ["10.0.0.2"], "ports": ["3001"]}
+        {"name": "traces to books", "bridge": "pl-outside", "to": ["10.0.0.2"], "ports": ["3001"]}
     ]
     assert rules_named(seen["box"], "__platform_firewall_inbound", "traces") == [] == seen["books"]["__platform_firewall_egress"]
-    assert [network["masquerade"] for network in seen["box"]["__platform_networks"]] == [True], "the gateway needs a way out of its network"
+    assert [network["name"] for network in seen["box"]["__platform_gateway_networks"]] == ["platform", "outside"], "the gateway needs a way out"
+    assert [network.get("masquerade") for network in seen["box"]["__platform_networks"]] == [None], "and its database does not"
 
 
 def test_a_second_gateway_reaches_langfuse_beside_the_first_one(wiring):
@@ -145,6 +147,80 @@ def test_an_identity_provider_that_is_named_is_the_one_thing_that_langfuse_reach
     assert books["__platform_firewall_egress"] == [
         {"name": "single sign-on of Langfuse", "bridge": "pl-langfuse", "to": ["10.0.9.9"], "ports": ["443"]}
     ]
+
+
+WATCHED = ("__platform_firewall_inbound", "__platform_firewall_egress", "__platform_firewall_to_host")
+APART = {
+    "gpu": {"box": {"platform_address": "10.0.0.1"}},
+    "gateway": {"gate": {"platform_address": "10.0.0.2"}},
+    "observability": {"eye": {"platform_address": "10.0.0.3"}, "spare": {"platform_address": "10.0.0.4"}},
+}
+
+
+def test_the_host_that_watches_and_nobody_else_may_ask_others_for_their_metrics(wiring):
+    seen = wiring(**APART, shown=WATCHED)
+    assert rules_named(seen["box"], "__platform_firewall_inbound", "metrics") == [
+        {"name": "metrics", "ports": ["9100", "12345", "8000", "9400"], "networks": ["10.0.0.3"]}
+    ]
+    assert rules_named(seen["gate"], "__platform_firewall_inbound", "metrics")[0]["ports"] == ["9100", "12345", "4000", "9187"]
+    assert rules_named(seen["eye"], "__platform_firewall_inbound", "metrics") == []
+    ways = {way["name"]: way for way in rules_named(seen["eye"], "__platform_firewall_egress", "metrics")}
+    assert ways["metrics of box"] == {
+        "name": "metrics of box", "bridge": "pl-outside", "to": ["10.0.0.1"], "ports": ["9100", "12345", "8000", "9400"],
+    }  # fmt: skip
+    assert sorted(ways) == ["metrics of box", "metrics of gate", "metrics of spare"]
+
+
+def test_every_host_may_send_its_lines_to_the_one_that_keeps_them_and_to_no_other(wiring):
+    seen = wiring(**APART, shown=WATCHED)
+    assert rules_named(seen["eye"], "__platform_firewall_inbound", "logs") == [
+        {"name": "logs", "ports": ["3100"], "networks": ["10.0.0.1", "10.0.0.2", "10.0.0.4"]}
+    ]
+    for host in ("box", "gate", "spare"):
+        assert rules_named(seen[host], "__platform_firewall_inbound", "logs") == []
+        assert rules_named(seen[host], "__platform_firewall_egress", "logs") == [
+            {"name": "logs to eye", "bridge": "pl-outside", "to": ["10.0.0.3"], "ports": ["3100"]}
+        ]
+
+
+def test_on_one_host_no_door_is_opened_for_what_watches_it(wiring):
+    one = {"one": {}}
+    seen = wiring(one, one, one, WATCHED, one)["one"]
+    assert [rule["name"] for rule in seen["__platform_firewall_inbound"]] == ["gateway"] and seen["__platform_firewall_egress"] == []
+
+
+def test_a_model_server_beside_the_host_that_watches_is_asked_through_the_way_out(wiring):
+    both = {"box": {"platform_address": "10.0.0.1"}}
+    seen = wiring(both, {"gate": {"platform_address": "10.0.0.2"}}, shown=WATCHED, observability=both)["box"]
+    assert seen["__platform_firewall_to_host"] == [
+        {"name": "metrics of model servers", "bridge": "pl-outside", "address": "10.0.0.1", "ports": ["8000"]}
+    ]
+
+
+def test_further_ways_out_are_those_that_the_operator_names(wiring):
+    mail = {"name": "mail", "bridge": "pl-outside", "to": ["10.0.0.25"], "ports": ["587"]}
+    one = {"one": {}}
+    assert wiring(one, one, one, WATCHED, one, platform_egress=[mail])["one"]["__platform_firewall_egress"] == [mail]
+
+
+PAGES = {"grafana_root_url": "https://grafana.test", "platform_langfuse_url": "https://langfuse.test/", "platform_admin_networks": ["10.1.0.0/16"]}
+
+
+def test_pages_with_a_name_of_their_own_are_behind_tls_for_administrators(wiring):
+    one = {"one": {}}
+    sites = wiring(one, one, one, ("__platform_tls_sites",), one, platform_tls=True, platform_public_url="https://gateway.test", **PAGES)
+    found = {site["name"]: (site["names"], site["port"], site["upstream"], site["networks"]) for site in sites["one"]["__platform_tls_sites"][1:]}
+    assert found == {
+        "grafana": (["grafana.test"], 443, "127.0.0.1:3000", ["10.1.0.0/16", "127.0.0.0/8"]),
+        "langfuse": (["langfuse.test"], 443, "127.0.0.1:3001", ["10.1.0.0/16", "127.0.0.0/8"]),
+    }
+
+
+@pytest.mark.parametrize("url", ["", "http://grafana.test", "https://grafana.test:8443", "https://gateway.test"])
+def test_a_page_without_a_name_of_its_own_by_https_is_not_behind_tls(wiring, url):
+    one = {"one": {}}
+    sites = wiring(one, one, one, ("__platform_tls_sites",), one, platform_public_url="https://gateway.test", platform_tls=True, grafana_root_url=url)
+    assert [site["name"] for site in sites["one"]["__platform_tls_sites"]] == ["gateway"]
 
 
 NINETY = {"langfuse_retention_days": 90}

@@ -36,8 +36,10 @@ def closed(tmp_path_factory):
     shutil.copytree(REPOSITORY / "molecule" / "site" / "inventory", inventory)
     change(inventory, "platform.yml", "platform_public_url: http://gateway.test:4000", f"platform_public_url: https://{NAME}")
     change(inventory, "platform.yml", "platform_langfuse_listen_address: 0.0.0.0", "platform_langfuse_listen_address: 127.0.0.1")
+    change(inventory, "platform.yml", "platform_langfuse_url: http://langfuse.test:3001", "platform_langfuse_url: https://langfuse.test")
     with (inventory / "group_vars/all/platform.yml").open("a") as stream:
         stream.write("platform_tls: true\nplatform_firewall: true\n")
+        stream.write("grafana_root_url: https://grafana.test\n")
     run = run_playbook("site.yml", inventory)
     assert run.returncode == 0, sentences(run)[-3000:]
     return inventory
@@ -49,9 +51,9 @@ def trust(host, closed):
     return ssl.create_default_context(cadata=host.check_output("cat /etc/private-llm/tls/reverse-proxy/ca.crt"))
 
 
-def ask(outside, trust, path, key=None, body=None):
-    """Status and lines of an answer, by TLS, at the name that the certificate is for."""
-    connection = http.client.HTTPSConnection(NAME, HTTPS, timeout=60, context=trust)
+def ask(outside, trust, path, key=None, body=None, name=NAME):
+    """Status and lines of an answer, by TLS, at a name that the certificate is for."""
+    connection = http.client.HTTPSConnection(name, HTTPS, timeout=60, context=trust)
     connection._create_connection = lambda _address, *rest: socket.create_connection((outside.address, HTTPS), *rest)
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     connection.request("POST" if body else "GET", path, json.dumps(body) if body else None, headers)
@@ -79,6 +81,16 @@ def test_without_a_key_nobody_gets_an_answer(outside, trust):
 @pytest.mark.parametrize("path", ["/ui/", "/user/list", "/metrics/", "/key/generate"])
 def test_pages_of_administrators_are_closed_to_others(outside, trust, path):
     assert ask(outside, trust, path, key_of("ada"))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "name, path, sign", [("grafana", "/api/health", '"database"'), ("langfuse", "/api/public/health", '"status"')], ids=["grafana", "langfuse"]
+)
+def test_pages_behind_tls_are_for_the_networks_of_administrators_alone(host, outside, trust, name, path, sign):
+    own = f"curl --silent --show-error --cacert /etc/private-llm/tls/reverse-proxy/ca.crt --resolve {name}.test:443:127.0.0.1"
+    assert sign in host.check_output(f"{own} https://{name}.test{path}")
+    status, lines = ask(outside, trust, path, name=f"{name}.test")
+    assert (status, lines) == (403, ["This site is not for your network."])
 
 
 def test_of_all_ports_only_tls_answers_from_outside(outside):

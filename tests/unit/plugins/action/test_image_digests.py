@@ -57,6 +57,7 @@ def test_with_a_wrong_signature_runs_what_was_checked_earlier_and_nothing_else(r
         "registries": {"registry.example.com": {"url": registry.url}},
         "signatures": {"web_image": KEYLESS},
         "architecture": "amd64",
+        "mirror": "",
     }
     survey = image_digests.Survey(arguments, datetime(2026, 11, 25, tzinfo=UTC))
     before = Pin(OTHER, OLD, OLD, earlier)
