@@ -223,7 +223,7 @@ def run_users_playbook(gateway: Gateway, scratch: Path, count: int, what: str, p
     variables = scratch / "group_vars" / "all"
     variables.mkdir(parents=True, exist_ok=True)
     host = {HOST: {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}}
-    (scratch / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {"gpu": {"hosts": host}, "gateway": {"hosts": host}}}}))
+    (scratch / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {name: {"hosts": host} for name in ("gpu", "gateway", "observability")}}}))
     settings = {
         "platform_root_secret": gateway.root_secret,
         "platform_listen_address": gateway.address,

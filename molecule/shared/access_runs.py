@@ -64,5 +64,5 @@ def users_playbook(people: Sequence[dict[str, Any]], *arguments: str) -> Outcome
         "litellm_access_handout_directory": str(hand_outs()),
     }
     path = _scratch() / "platform.yml"
-    path.write_text(yaml.safe_dump({"all": {"vars": variables, "children": {"gpu": {"hosts": host}, "gateway": {"hosts": host}}}}))
+    path.write_text(yaml.safe_dump({"all": {"vars": variables, "children": {name: {"hosts": host} for name in ("gpu", "gateway", "observability")}}}))
     return Outcome(REPOSITORY / "playbooks" / "users.yml", "--inventory", str(path), *arguments)

@@ -1,9 +1,10 @@
-"""Running the site's playbooks as an operator does, and what both of its test files know of it."""
+"""Running the site's playbooks as an operator does, and what its test files know of it."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ CONTAINERS = (
     " prometheus alertmanager loki grafana node-exporter postgres-litellm-exporter"
 ).split()
 SENTENCE = "Hello from the tiny test model."
+NAME = "gateway.test"
 
 
 def people_directory() -> Path:
@@ -53,3 +55,16 @@ def change(inventory: Path, file: str, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def closed_inventory(directory: Path) -> Path:
+    """A copy of the site's inventory by somebody who has read docs/tls.md and docs/firewall.md."""
+    inventory = directory / "inventory"
+    shutil.copytree(REPOSITORY / "molecule" / "site" / "inventory", inventory)
+    change(inventory, "platform.yml", "platform_public_url: http://gateway.test:4000", f"platform_public_url: https://{NAME}")
+    change(inventory, "platform.yml", "platform_langfuse_listen_address: 0.0.0.0", "platform_langfuse_listen_address: 127.0.0.1")
+    change(inventory, "platform.yml", "platform_langfuse_url: http://langfuse.test:3001", "platform_langfuse_url: https://langfuse.test")
+    with (inventory / "group_vars/all/platform.yml").open("a") as stream:
+        stream.write("platform_tls: true\nplatform_firewall: true\n")
+        stream.write("grafana_root_url: https://grafana.test\n")
+    return inventory

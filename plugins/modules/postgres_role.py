@@ -12,6 +12,8 @@ version_added: 0.1.0
 description:
   - Makes a role that may log in, with a password, memberships and settings of its own, in a PostgreSQL server that runs as a container of this host.
   - Speaks to the server through C(psql) in its container, so the host needs no client.
+  - Of O(login_user) itself the password alone is managed, so that it may be changed before the server's own files are; a server that does not run is
+    left alone then.
   - The server is given the password's SCRAM verifier, so that the password itself is in none of its logs. Whether a password is still the same
     is found out by logging in with it.
 author:
@@ -178,18 +180,26 @@ class Server:
         return found
 
 
+def is_own(given: dict[str, Any]) -> bool:
+    """Whether the role is the one that the module itself logs in as."""
+    return bool(given["name"] == given["login_user"])
+
+
 def problems_of(given: dict[str, Any]) -> list[str]:
     """What is wrong with the parameters."""
     problems = ["%s is no name for a role: small letters, digits and _." % name for name in [given["name"], *given["member_of"]] if not NAME.fullmatch(name)]
     problems += ["%s is no name of a setting." % name for name in given["settings"] if not SETTING.fullmatch(str(name))]
-    if given["name"] == given["login_user"]:
-        problems.append("name and login_user are the same role.")
+    if is_own(given) and (given["state"], given["member_of"], given["settings"], given["connection_limit"]) != ("present", [], {}, -1):
+        problems.append("name and login_user are the same role, of which the password alone can be changed.")
     return problems
 
 
 def statements_of(given: dict[str, Any], found: dict[str, Any] | None, same_password: bool) -> list[tuple[str, str]]:
     """What there is to do, each with its SQL."""
     name = identifier(given["name"])
+    change = ("password", "ALTER ROLE %s PASSWORD %s;" % (name, literal(verifier(given["password"] or "", os.urandom(16)))))
+    if is_own(given):
+        return [] if same_password else [change]
     if given["state"] == "absent":
         return [("drop", "DROP ROLE %s;" % name)] if found else []
     steps = []
@@ -199,7 +209,7 @@ def statements_of(given: dict[str, Any], found: dict[str, Any] | None, same_pass
     if not found["login"]:
         steps.append(("login", "ALTER ROLE %s LOGIN;" % name))
     if not same_password:
-        steps.append(("password", "ALTER ROLE %s PASSWORD %s;" % (name, literal(verifier(given["password"], os.urandom(16))))))
+        steps.append(change)
     if found["connection_limit"] != given["connection_limit"]:
         steps.append(("connection_limit", "ALTER ROLE %s CONNECTION LIMIT %d;" % (name, given["connection_limit"])))
     groups = ["GRANT %s TO %s;" % (identifier(group), name) for group in given["member_of"] if group not in found["member_of"]]
@@ -238,7 +248,11 @@ def main() -> None:
         module.fail_json(msg=" ".join(problems))
     server = Server(module)
     try:
-        if not server.runs():
+        runs = server.runs()
+        if is_own(given) and (not runs or server.admits(given["name"], given["password"])):
+            # Also after a run that ended between the change here and the change of the file by which the module logs in.
+            module.exit_json(changed=False, actions=[])
+        if not runs:
             if not module.check_mode:
                 module.fail_json(msg="The container %(container)s does not run; look at it with `systemctl status %(container)s`." % given)
             found = None

@@ -33,7 +33,7 @@ class Operator:
             "litellm_access_purge": True,
         }
         inventory = self._directory / "hosts.yml"
-        inventory.write_text(yaml.safe_dump({"all": {"vars": variables, "children": {"gpu": {"hosts": host}, "gateway": {"hosts": host}}}}))
+        inventory.write_text(yaml.safe_dump({"all": {"vars": variables, "children": {name: {"hosts": host} for name in ("gpu", "gateway", "observability")}}}))
         command = ["ansible-playbook", "--inventory", str(inventory), str(ROOT / "playbooks" / "users.yml"), "--tags", "handouts", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, check=False)
         return done.returncode, " ".join((done.stdout + done.stderr).split())

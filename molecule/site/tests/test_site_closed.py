@@ -5,16 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import http.client
 import json
-import shutil
 import socket
 import ssl
 
 import pytest
 from container_hardening import EXPOSURE, findings_of_platform
-from site_runs import CONTAINERS, REPOSITORY, SENTENCE, change, key_of, run_playbook, sentences
+from site_runs import CONTAINERS, NAME, SENTENCE, closed_inventory, key_of, run_playbook, sentences
 from telling import log_lines, unhealthy_targets, within
 
-NAME, HTTPS = "gateway.test", 443
+HTTPS = 443
 DNS_QUESTION = """
 import socket
 question = b"\\x12\\x34\\x01\\x00\\x00\\x01" + bytes(6) + b"\\x07example\\x03com\\x00\\x00\\x01\\x00\\x01"
@@ -32,14 +31,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
 @pytest.fixture(scope="module", autouse=True)
 def closed(tmp_path_factory):
     """The site, run again as an operator does who has read docs/tls.md and docs/firewall.md."""
-    inventory = tmp_path_factory.mktemp("closed") / "inventory"
-    shutil.copytree(REPOSITORY / "molecule" / "site" / "inventory", inventory)
-    change(inventory, "platform.yml", "platform_public_url: http://gateway.test:4000", f"platform_public_url: https://{NAME}")
-    change(inventory, "platform.yml", "platform_langfuse_listen_address: 0.0.0.0", "platform_langfuse_listen_address: 127.0.0.1")
-    change(inventory, "platform.yml", "platform_langfuse_url: http://langfuse.test:3001", "platform_langfuse_url: https://langfuse.test")
-    with (inventory / "group_vars/all/platform.yml").open("a") as stream:
-        stream.write("platform_tls: true\nplatform_firewall: true\n")
-        stream.write("grafana_root_url: https://grafana.test\n")
+    inventory = closed_inventory(tmp_path_factory.mktemp("closed"))
     run = run_playbook("site.yml", inventory)
     assert run.returncode == 0, sentences(run)[-3000:]
     return inventory

@@ -124,3 +124,30 @@ def test_a_role_that_is_to_go_is_dropped_and_one_that_is_gone_is_not(monkeypatch
 def test_names_that_are_none_are_refused_before_the_server_is_asked(monkeypatch, wrong):
     server = FakeServer(monkeypatch)
     assert run(**wrong)["failed"] and server.commands == []
+
+
+OWN = {"name": "litellm", "member_of": [], "settings": {}, "connection_limit": -1}
+
+
+def test_the_password_of_the_role_that_logs_in_is_changed_and_nothing_else_of_it(monkeypatch):
+    server = FakeServer(monkeypatch, ROLE, password="the-old-one")
+    assert run(**OWN)["actions"] == ["password"]
+    (statement,) = server.statements
+    assert statement.startswith('ALTER ROLE "litellm" PASSWORD \'SCRAM-SHA-256$') and PASSWORD not in statement
+
+
+def test_a_change_that_was_made_already_is_seen_though_the_file_in_the_container_is_the_old_one(monkeypatch):
+    server = FakeServer(monkeypatch, ROLE)
+    assert not run(**OWN)["changed"] and not server.statements
+    assert not any("sh" in command for command in server.commands), "the file's password would be refused"
+
+
+def test_the_role_that_logs_in_is_left_alone_where_the_server_does_not_run(monkeypatch):
+    FakeServer(monkeypatch, runs=False)
+    assert not run(**OWN)["changed"] and not run(**OWN, check=True)["changed"]
+
+
+@pytest.mark.parametrize("more", [{"member_of": ["pg_monitor"]}, {"settings": {"work_mem": "1MB"}}, {"connection_limit": 5}, {"state": "absent"}])
+def test_of_the_role_that_logs_in_more_than_the_password_is_refused(monkeypatch, more):
+    FakeServer(monkeypatch, ROLE)
+    assert "of which the password alone can be changed" in run(**{**OWN, **more})["msg"]
