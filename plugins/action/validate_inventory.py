@@ -104,6 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _validation, arguments = self.validate_argument_spec(
             argument_spec={
                 "root_secret_variable": {"type": "str", "default": "platform_root_secret", "no_log": False},
+                "kept_root_secret_variable": {"type": "str", "default": "platform_kept_root_secret", "no_log": False},
                 "people_variable": {"type": "str", "default": "llm_users"},
                 "teams_variable": {"type": "str", "default": "llm_teams"},
                 "budgets_variable": {"type": "str", "default": "llm_budgets"},
@@ -151,6 +152,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += inventory_checks.unknown_variable_problems(raw, specs, [*arguments["platform_variables"], *own])
         problems += inventory_checks.wired_problems(raw, self._wired)
         problems += self._root_secret_problems(arguments["root_secret_variable"], raw, values)
+        if arguments["kept_root_secret_variable"] in raw:
+            problems += self._root_secret_problems(arguments["kept_root_secret_variable"], raw, values)
         problems += self._access_problems_once(arguments, raw, values)
         problems += self._model_problems(raw, values)
         for name in sorted(set(raw) & set(known)):

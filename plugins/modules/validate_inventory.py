@@ -33,6 +33,10 @@ options:
     description: Name of the variable with the root secret.
     type: str
     default: platform_root_secret
+  kept_root_secret_variable:
+    description: Name of the variable with the root secret of before, which need not be there.
+    type: str
+    default: platform_kept_root_secret
   people_variable:
     description: Name of the variable with the list of people.
     type: str
