@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes the reference pages of docs/ out of what the code itself declares, so that the two cannot differ.
 
-tools/docs.py          writes docs/README.md, docs/alerts.md, docs/hardening.md, docs/roles/ROLE.md, docs/modules/NAME.md and the tables of docs/capacity.md
+tools/docs.py          writes docs/README.md, docs/alerts.md, docs/hardening.md, docs/roles/ROLE.md, docs/modules/NAME.md and the tables of
+                       docs/capacity.md and docs/secrets.md
 tools/docs.py --check  writes nothing and fails when a page is not what it would write
 """
 
@@ -27,6 +28,7 @@ DOCS = ROOT / "docs"
 COLLECTION = "private_llm.platform"
 GENERATED = "<!-- Written by `make docs` out of {source}; change it there. -->"
 LONGEST_DEFAULT = 100
+SECRETS_TABLE = re.compile(r"(<!-- `make docs` writes the table of secrets here. -->\n).*?(<!-- end -->)", re.DOTALL)
 
 MARKUP = (
     (re.compile(r"\b(?:O|V|RV|C|E|P)\(((?:[^()\\]|\\.)*)\)"), r"`\1`"),
@@ -211,6 +213,14 @@ def hardening_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def secrets_page() -> str:
+    """The page about secrets with its table as it has to be."""
+    known = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.module_utils.platform_secrets")
+    lines = ["", "| Name | What it is | What a new one does |", "|---|---|---|"]
+    lines += [f"| `{secret.name}` | {cell(secret.what)} | {cell(secret.effect)} |" for secret in known.CATALOGUE]
+    return SECRETS_TABLE.sub(lambda found: found[1] + "\n".join(lines) + "\n" + found[2], (DOCS / "secrets.md").read_text())
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and its whole text."""
     made: dict[Path, str] = {}
@@ -232,6 +242,7 @@ def pages() -> dict[Path, str]:
     lines += ["## Modules and filters", "", "| Name | Kind | What it does |", "|---|---|---|", *plugins]
     made[DOCS / "alerts.md"] = alerts_page()
     made[DOCS / "hardening.md"] = hardening_page()
+    made[DOCS / "secrets.md"] = secrets_page()
     capacity = importlib.import_module("capacity")
     made[capacity.PAGE] = capacity.page()
     made[DOCS / "README.md"] = "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -34,7 +35,20 @@ def run_playbook(playbook: str, inventory: Path, *arguments: str) -> subprocess.
     command = ["ansible-playbook", *options, str(REPOSITORY / "playbooks" / playbook), *arguments]
     # Molecule wants colours, which stand between the words that a test looks for.
     environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment)
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment)
+    _outputs_directory().mkdir(mode=0o700, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=_outputs_directory(), prefix=f"{playbook}-", suffix=".log", delete=False) as stream:
+        stream.write(run.stdout + run.stderr)
+    return run
+
+
+def _outputs_directory() -> Path:
+    return Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "outputs"
+
+
+def outputs() -> dict[str, str]:
+    """What the playbooks of all tests have printed, by the name of the file where it is kept."""
+    return {path.name: path.read_text() for path in _outputs_directory().iterdir()}
 
 
 def recap(run: subprocess.CompletedProcess[str]) -> dict[str, int]:

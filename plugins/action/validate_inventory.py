@@ -14,7 +14,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.private_llm.platform.plugins.module_utils import inventory_checks, model_servers, people
+from ansible_collections.private_llm.platform.plugins.module_utils import inventory_checks, model_servers, people, platform_secrets
 
 ROLES_DIRECTORY = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 BUDGET_PERIOD_VARIABLE = "litellm_access_default_budget_duration"
@@ -105,6 +105,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             argument_spec={
                 "root_secret_variable": {"type": "str", "default": "platform_root_secret", "no_log": False},
                 "kept_root_secret_variable": {"type": "str", "default": "platform_kept_root_secret", "no_log": False},
+                "secret_numbers_variable": {"type": "str", "default": "platform_secret_numbers", "no_log": False},
                 "people_variable": {"type": "str", "default": "llm_users"},
                 "teams_variable": {"type": "str", "default": "llm_teams"},
                 "budgets_variable": {"type": "str", "default": "llm_budgets"},
@@ -154,6 +155,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += self._root_secret_problems(arguments["root_secret_variable"], raw, values)
         if arguments["kept_root_secret_variable"] in raw:
             problems += self._root_secret_problems(arguments["kept_root_secret_variable"], raw, values)
+        problems += self._secret_number_problems(arguments["secret_numbers_variable"], raw, values)
         problems += self._access_problems_once(arguments, raw, values)
         problems += self._model_problems(raw, values)
         for name in sorted(set(raw) & set(known)):
@@ -177,6 +179,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return ["%s cannot be read: it refers to a variable that is not defined, or to a file that cannot be decrypted." % name]
         problem = inventory_checks.secret_problem(name, value)
         return [problem] if problem else []
+
+    @staticmethod
+    def _secret_number_problems(name: str, raw: Mapping[str, Any], values: Any) -> list[str]:
+        if name not in raw:
+            return []
+        try:
+            platform_secrets.numbers_of(values[name])
+        except ValueError as error:
+            return [str(error)]
+        return []
 
     def _access_problems_once(self, arguments: Mapping[str, Any], raw: Mapping[str, Any], values: _Values) -> list[str]:
         """Lists that all hosts share are looked at for the first of them alone, unless they may come out differently on each."""

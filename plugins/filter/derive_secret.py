@@ -14,7 +14,7 @@ description:
   - Gives the same alphanumeric secret for the same root secret, label and length, and an unrelated one for any other label.
   - So one root secret is all that has to be kept; every other secret of the platform follows from it.
   - Uses HKDF with SHA-256 (RFC 5869) and draws the characters without bias.
-positional: label, length
+positional: label, length, number
 options:
   _input:
     description: The root secret, at least 32 characters, best 48 random bytes in base64.
@@ -28,6 +28,11 @@ options:
     description: Number of characters.
     type: int
     default: 40
+  number:
+    description: Which secret of that label. The next number gives an unrelated one, for when a secret was seen.
+    type: int
+    default: 1
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -51,9 +56,9 @@ from ansible_collections.private_llm.platform.plugins.module_utils import hkdf
 from ansible_collections.private_llm.platform.plugins.module_utils.inventory_checks import decrypted
 
 
-def derive_secret(root_secret: Any, label: str, length: int = 40) -> str:
+def derive_secret(root_secret: Any, label: str, length: int = 40, number: int = 1) -> str:
     try:
-        return hkdf.derive_secret(decrypted(root_secret), label, int(length))
+        return hkdf.derive_secret(decrypted(root_secret), label, int(length), int(number))
     except ValueError as error:
         raise AnsibleFilterError("derive_secret: %s" % error) from None
 

@@ -70,8 +70,8 @@ def root_secret_problem(root_secret: object) -> str | None:
     return None
 
 
-def derive_secret(root_secret: str, label: str, length: int = 40) -> str:
-    """An alphanumeric secret of exactly this length that depends on the root secret and the label alone."""
+def derive_secret(root_secret: str, label: str, length: int = 40, number: int = 1) -> str:
+    """An alphanumeric secret of exactly this length that depends on the root secret, the label and the number alone."""
     problem = root_secret_problem(root_secret)
     if problem:
         raise ValueError("The root secret %s." % problem)
@@ -79,5 +79,8 @@ def derive_secret(root_secret: str, label: str, length: int = 40) -> str:
         raise ValueError("derive_secret needs a label that says what the secret is for, such as 'litellm/master-key'.")
     if length < 1:
         raise ValueError("derive_secret cannot make a secret of %d characters." % length)
-    characters = _unbiased_characters(root_secret, label)
+    if number < 1:
+        raise ValueError("derive_secret counts secrets of one label from 1, not from %d." % number)
+    # The first one is older than numbers.
+    characters = _unbiased_characters(root_secret, label if number == 1 else "%s#%d" % (label, number))
     return "".join(next(characters) for _index in range(length))

@@ -337,6 +337,10 @@ def reconcile(client: LitellmClient, wanted: Wanted, check_mode: bool, targeted:
     try:
         plan = make_plan(wanted, (look_at if targeted else look)(client, wanted))
     except LitellmError as error:
+        if check_mode and error.status == 401:
+            # A run that changes the master key changes it at the gateway before it comes here; a check of it does not.
+            warning = "The gateway does not accept this master key, so nothing can be foreseen. That is right only where the run gives it this key first."
+            return Plan(warnings=[warning], is_foreseen=False)
         if not (check_mode and error.nobody_there):
             raise
         # A check before the first run: there is no gateway yet, so there is nobody at it.

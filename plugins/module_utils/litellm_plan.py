@@ -77,6 +77,8 @@ class Plan:
     conflicts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     unknown: list[dict[str, Any]] = field(default_factory=list)
+    # Whether the gateway could be asked; where it could not, nothing is foreseen.
+    is_foreseen: bool = True
 
     def revocations(self) -> list[Step]:
         """What must not wait for anything: whoever loses access, and every limit that becomes tighter."""

@@ -31,7 +31,9 @@ extends_documentation_fragment:
   - private_llm.platform.litellm
 attributes:
   check_mode:
-    description: Predicts exactly what a real run does. Where nothing accepts connections, it predicts for a gateway that is still empty.
+    description:
+      - Predicts exactly what a real run does. Where nothing accepts connections, it predicts for a gateway that is still empty.
+      - Where the gateway does not accept the master key, which a run may give it first, it warns that nothing can be foreseen.
     support: full
   diff_mode:
     description: Shows old and new values of each object that changes; a key appears by its alias.
@@ -513,7 +515,7 @@ def main() -> None:
             plan = reconcile(client, wanted, module.check_mode, targeted=bool(parameters["only"]))
     except LitellmError as error:
         module.fail_json(**failed_with(error), **told(error.plan if isinstance(error, Unfinished) else Plan(), whole=False))
-    module.exit_json(changed=bool(plan.steps), diff=diff_of(plan), **told(plan, whole=True))
+    module.exit_json(changed=bool(plan.steps), diff=diff_of(plan), **told(plan, whole=plan.is_foreseen))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ description:
     is found out by logging in with it.
 author:
   - Private LLM Platform team (@private-llm)
+extends_documentation_fragment:
+  - private_llm.platform.psql
 attributes:
   check_mode:
     description: Can run in C(check_mode) and predicts what a real run would do, also where the container does not run yet.
@@ -26,22 +28,6 @@ attributes:
     description: Shows memberships and settings; of the password only that it differs.
     support: full
 options:
-  container:
-    description: Name of the server's container.
-    type: str
-    required: true
-  login_user:
-    description: Superuser of the server.
-    type: str
-    required: true
-  login_database:
-    description: Database to connect to; the role is one of the whole server.
-    type: str
-    default: postgres
-  password_file:
-    description: File in the container that holds the password of O(login_user).
-    type: path
-    required: true
   name:
     description: Name of the role.
     type: str
@@ -102,24 +88,11 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.private_llm.platform.plugins.module_utils.psql import ARGUMENT_SPEC, Failed, Server, identifier, literal
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 SETTING = re.compile(r"[a-z_][a-z0-9_.]*")
 ITERATIONS = 4096
-
-
-class Failed(Exception):
-    """The server refused, in its own words."""
-
-
-def identifier(name: str) -> str:
-    """A name in SQL."""
-    return '"%s"' % name.replace('"', '""')
-
-
-def literal(text: str) -> str:
-    """A text in SQL."""
-    return "'%s'" % text.replace("'", "''")
 
 
 def verifier(password: str, salt: bytes) -> str:
@@ -131,39 +104,8 @@ def verifier(password: str, salt: bytes) -> str:
     return "SCRAM-SHA-256$%d:%s$%s" % (ITERATIONS, encoded[0], ":".join(encoded[1:]))
 
 
-class Server:
-    """psql in the server's container. Statements go by standard input and passwords by the environment, so that no process list shows them."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self._module = module
-        self._container: str = module.params["container"]
-        self._user: str = module.params["login_user"]
-        self._database: str = module.params["login_database"]
-        self._password_file: str = module.params["password_file"]
-
-    def runs(self) -> bool:
-        """Whether the container is there and runs."""
-        if self._module.get_bin_path("docker") is None:
-            return False
-        status, output, _error = self._module.run_command(["docker", "inspect", "-f", "{{.State.Running}}", self._container])
-        return bool(status == 0 and output.strip() == "true")
-
-    def ask(self, statements: str) -> str:
-        """Carry out statements as one; what the last one selects, as unaligned text."""
-        script = 'PGPASSWORD=$(cat "$1") exec psql --no-psqlrc --quiet --tuples-only --no-align --single-transaction --set=ON_ERROR_STOP=1 '
-        script += '--host=127.0.0.1 --username="$2" --dbname="$3"'
-        command = ["docker", "exec", "-i", self._container, "sh", "-c", script, "sh", self._password_file, self._user, self._database]
-        status, output, error = self._module.run_command(command, data=statements, binary_data=True)
-        if status != 0:
-            raise Failed(error.strip().splitlines()[0] if error.strip() else "psql ended with status %d" % status)
-        return str(output)
-
-    def admits(self, name: str, password: str) -> bool:
-        """Whether a role may log in with a password."""
-        command = ["docker", "exec", "-i", "-e", "PGPASSWORD", self._container, "psql", "--no-psqlrc", "--quiet", "--host=127.0.0.1"]
-        command += ["--username=%s" % name, "--dbname=%s" % self._database, "--command=SELECT 1"]
-        status, _output, _error = self._module.run_command(command, environ_update={"PGPASSWORD": password})
-        return bool(status == 0)
+class RoleServer(Server):
+    """A server that is asked for its roles."""
 
     def role(self, name: str) -> dict[str, Any] | None:
         """What the server has under that name."""
@@ -229,10 +171,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "container": {"type": "str", "required": True},
-            "login_user": {"type": "str", "required": True},
-            "login_database": {"type": "str", "default": "postgres"},
-            "password_file": {"type": "path", "required": True, "no_log": False},
+            **ARGUMENT_SPEC,
             "name": {"type": "str", "required": True},
             "password": {"type": "str", "no_log": True},
             "member_of": {"type": "list", "elements": "str", "default": []},
@@ -246,7 +185,7 @@ def main() -> None:
     given = module.params
     if problems := problems_of(given):
         module.fail_json(msg=" ".join(problems))
-    server = Server(module)
+    server = RoleServer(module)
     try:
         runs = server.runs()
         if is_own(given) and (not runs or server.admits(given["name"], given["password"])):

@@ -37,6 +37,11 @@ options:
     description: Name of the variable with the root secret of before, which need not be there.
     type: str
     default: platform_kept_root_secret
+  secret_numbers_variable:
+    description: Name of the variable that tells which of the platform's secrets are not the first of their name; it need not be there.
+    type: str
+    default: platform_secret_numbers
+    version_added: 0.2.0
   people_variable:
     description: Name of the variable with the list of people.
     type: str

@@ -79,6 +79,7 @@ def test_a_good_inventory_passes_without_asking_a_host(inventory):
         ({"platform_root_secret": "short"}, "platform_root_secret has 5 characters, it needs at least 32"),
         ({"platform_root_secret": "{{ nobody_defined_this }}"}, "platform_root_secret cannot be read"),
         ({"platform_kept_root_secret": "short"}, "platform_kept_root_secret has 5 characters, it needs at least 32"),
+        ({"platform_secret_numbers": {"litellm/salt-key": 2}}, "platform_secret_numbers: litellm/salt-key (salt key of the gateway) has no next one"),
         ({"litellm_prot": 4000}, "litellm_prot is no variable of the role litellm; did you mean litellm_port?"),
         ({"litellm_access_user": []}, "is no variable of the role litellm_access; did you mean litellm_access_users?"),
         ({"litellm_start_timeout": "a while"}, "litellm_start_timeout does not fit:"),

@@ -203,6 +203,40 @@ def test_further_ways_out_are_those_that_the_operator_names(wiring):
     assert wiring(one, one, one, WATCHED, one, platform_egress=[mail])["one"]["__platform_firewall_egress"] == [mail]
 
 
+def test_a_model_server_beside_its_gateway_is_asked_at_the_hosts_address_where_another_host_watches(wiring):
+    shown = (*WATCHED, "__platform_models", "__platform_model_address", "__platform_targets")
+    box, eye = {"box": {"platform_address": "10.0.0.1"}}, {"eye": {"platform_address": "10.0.0.3"}}
+    seen = wiring(box, box, shown=shown, observability=eye)
+    assert (seen["box"]["__platform_model_address"], seen["box"]["__platform_models"][0]["api_base"]) == ("10.0.0.1", "http://10.0.0.1:8000/v1")
+    assert seen["box"]["__platform_firewall_to_host"] == [
+        {"name": "model servers", "bridge": "pl-platform", "address": "10.0.0.1", "ports": ["8000"]}
+    ]
+    assert "8000" in rules_named(seen["box"], "__platform_firewall_inbound", "metrics")[0]["ports"]
+    assert {target["job"]: target["address"] for target in seen["eye"]["__platform_targets"]}["llama-server"] == "10.0.0.1:8000"
+
+
+def test_a_gateway_that_answers_at_one_address_is_watched_there(wiring):
+    shown = (*WATCHED, "__platform_targets")
+    gate = {"gate": {"platform_address": "10.0.0.2", "platform_listen_address": "10.9.0.2"}}
+    eye = wiring(APART["gpu"], gate, shown=shown, observability={"eye": {"platform_address": "10.0.0.3"}})["eye"]
+    assert {target["job"]: target["address"] for target in eye["__platform_targets"] if target["host"] == "gate"}["litellm"] == "10.9.0.2:4000"
+    assert rules_named(eye, "__platform_firewall_egress", "metrics of gate")[0]["to"] == ["10.0.0.2", "10.9.0.2"]
+
+
+RECEIVERS = [
+    {"name": "here", "type": "webhook", "url": "http://10.89.64.1:9999/alerts"},
+    {"name": "pager", "type": "webhook", "url": "https://pager.example.com/secret"},
+    {"name": "ops", "type": "email", "to": "ops@example.com"},
+]
+
+
+@pytest.mark.parametrize("server, outside", [("10.89.64.1:25", ["pager"]), ("mail.example.com:587", ["pager", "ops"])])
+def test_receivers_of_alerts_that_are_not_on_the_host_itself_are_known(wiring, server, outside):
+    one = {"one": {}}
+    given = {"alertmanager_receivers": RECEIVERS, "alertmanager_smtp_server": server}
+    assert wiring(one, one, shown=("__platform_outside_receivers",), observability=one, **given)["one"] == {"__platform_outside_receivers": outside}
+
+
 PAGES = {"grafana_root_url": "https://grafana.test", "platform_langfuse_url": "https://langfuse.test/", "platform_admin_networks": ["10.1.0.0/16"]}
 
 
@@ -214,6 +248,13 @@ def test_pages_with_a_name_of_their_own_are_behind_tls_for_administrators(wiring
         "grafana": (["grafana.test"], 443, "127.0.0.1:3000", ["10.1.0.0/16", "127.0.0.0/8"]),
         "langfuse": (["langfuse.test"], 443, "127.0.0.1:3001", ["10.1.0.0/16", "127.0.0.0/8"]),
     }
+
+
+def test_a_host_that_answers_at_one_address_reaches_its_own_pages_there(wiring):
+    one = {"one": {"platform_listen_address": "10.1.2.3"}}
+    sites = wiring(one, one, one, ("__platform_tls_sites",), one, platform_tls=True, platform_public_url="https://gateway.test", **PAGES)
+    gateway, grafana, _langfuse = sites["one"]["__platform_tls_sites"]
+    assert gateway["admin_networks"] == grafana["networks"] == ["10.1.0.0/16", "127.0.0.0/8", "10.1.2.3"]
 
 
 @pytest.mark.parametrize("url", ["", "http://grafana.test", "https://grafana.test:8443", "https://gateway.test"])

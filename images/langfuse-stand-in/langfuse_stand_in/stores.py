@@ -24,7 +24,7 @@ EVENTS = """CREATE TABLE IF NOT EXISTS events (
 TABLES = """
 CREATE TABLE IF NOT EXISTS organizations (id text PRIMARY KEY, name text);
 CREATE TABLE IF NOT EXISTS projects (id text PRIMARY KEY, org_id text REFERENCES organizations, name text);
-CREATE TABLE IF NOT EXISTS api_keys (public_key text PRIMARY KEY, project_id text REFERENCES projects, hashed_secret_key text);
+CREATE TABLE IF NOT EXISTS api_keys (public_key text PRIMARY KEY, project_id text REFERENCES projects, hashed_secret_key text, note text);
 CREATE TABLE IF NOT EXISTS users (email text PRIMARY KEY, name text, password text);
 CREATE TABLE IF NOT EXISTS sealed (name text PRIMARY KEY, digest text);
 """

@@ -10,6 +10,7 @@ import hmac
 import json
 import signal
 import threading
+import time
 import urllib.parse
 import uuid
 from datetime import UTC, datetime
@@ -104,7 +105,9 @@ class Langfuse:
         self.bucket = stores.Bucket(environment)
         self.valkey: redis.Redis = stores.patiently("Valkey", lambda: stores.valkey(environment), 30, log)
         self._local = threading.local()
-        self._keys: dict[tuple[str, str], str] = {}
+        # Keys that were right, with their project and until when that is believed without asking the database.
+        self._keys: dict[tuple[str, str], tuple[str, float]] = {}
+        self._believed = float(environment.get("LANGFUSE_CACHE_API_KEY_TTL_SECONDS", "300"))
 
     def database(self) -> Any:
         """This thread's connection to PostgreSQL."""
@@ -129,7 +132,7 @@ class Langfuse:
                 named = (project, organisation, given.get("LANGFUSE_INIT_PROJECT_NAME"))
                 cursor.execute("INSERT INTO projects VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", named)
                 key = (given["LANGFUSE_INIT_PROJECT_PUBLIC_KEY"], project, self.hashed(given["LANGFUSE_INIT_PROJECT_SECRET_KEY"]))
-                cursor.execute("INSERT INTO api_keys VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", key)
+                cursor.execute("INSERT INTO api_keys VALUES (%s, %s, %s, 'Provisioned API Key') ON CONFLICT DO NOTHING", key)
                 user = (given["LANGFUSE_INIT_USER_EMAIL"], given.get("LANGFUSE_INIT_USER_NAME"), self.hashed(given["LANGFUSE_INIT_USER_PASSWORD"]))
                 cursor.execute("INSERT INTO users VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", user)
         self.clickhouse.migrate()
@@ -144,14 +147,17 @@ class Langfuse:
         if kind != "Basic":
             return None
         pair = (public, self.hashed(secret))
-        if pair not in self._keys:
+        project, until = self._keys.get(pair, ("", 0.0))
+        if time.monotonic() >= until:
+            self._keys.pop(pair, None)
             with self.database().cursor() as cursor:
                 cursor.execute("SELECT project_id, hashed_secret_key FROM api_keys WHERE public_key = %s", (public,))
                 found = cursor.fetchone()
             if found is None or not hmac.compare_digest(found[1], pair[1]):
                 return None
-            self._keys[pair] = found[0]
-        return self._keys[pair]
+            project = found[0]
+            self._keys[pair] = (project, time.monotonic() + self._believed)
+        return project
 
 
 class Handler(BaseHTTPRequestHandler):

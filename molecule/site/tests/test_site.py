@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -194,7 +195,8 @@ def test_codex_gets_an_answer_by_the_responses_endpoint(outside):
 
 def recorded(outside, secrets, **query):
     """What Langfuse (a stand-in) has, newest first."""
-    credentials = base64.b64encode(f"pk-lf-gateway:{secrets['PRIVATE_LLM_TRACES_SECRET_KEY']}".encode()).decode()
+    secret = secrets["PRIVATE_LLM_TRACES_SECRET_KEY"]
+    credentials = base64.b64encode(f"pk-lf-{hashlib.sha256(secret.encode()).hexdigest()[:16]}:{secret}".encode()).decode()
     path = f"/api/public/v2/observations?{urllib.parse.urlencode({'fields': 'core,basic,io,model,usage', 'limit': 1000, **query})}"
     request = urllib.request.Request(f"http://{outside.address}:{LANGFUSE}{path}", headers={"Authorization": f"Basic {credentials}"})
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -257,12 +259,8 @@ def test_the_usage_playbook_shows_who_used_how_much_and_keeps_it_for_the_operato
 
 
 def test_the_administrator_finds_the_password_of_the_web_page_and_it_opens_it(outside):
-    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], os.environ["PRIVATE_LLM_INVENTORY"], str(REPOSITORY / "molecule" / "site" / "inventory")]
-    options = [word for path in inventories for word in ("--inventory", path)]
     # As docs/admin-page.md tells it.
-    expression = "{{ platform_root_secret | private_llm.platform.derive_secret('litellm/ui-password') }}"
-    command = ["ansible", *options, "gateway", "-m", "ansible.builtin.debug", "-a", f"msg={expression}"]
-    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    shown = run_playbook("show_secret.yml", REPOSITORY / "molecule" / "site" / "inventory", "--extra-vars", "secret=litellm/ui-password").stdout
     password = re.search(r"msg\"?: \"?([A-Za-z0-9]{32,})", shown).group(1)
     statuses = [outside.request(GATEWAY, "/v2/login", body={"username": "admin", "password": word}).status for word in (password, key_of("ada"))]
     assert statuses == [200, 401]
@@ -446,9 +444,12 @@ def test_no_secret_is_in_a_unit_a_process_list_or_the_journal(host, secrets):
         ("platform.yml", "this-secret-belongs-to-the-test-and-guards-nothing", "CHANGE-ME", "CHANGE-ME"),
         ("platform.yml", "platform_listen_address: 0.0.0.0", "platform_listen_address: 0.0.0.0\nlitellm_prot: 4001", "litellm_port"),
         ("users.yml", "  - name: leaver\n", "  - email: nameless@example.com\n", "name"),
+        ("platform.yml", "http://10.89.64.1:9999", "https://pager.example.com", "receivers that are not at 10.89.64.1, the host itself (test)"),
+        ("platform.yml", "url: http://langfuse.test:3001", "url: https://langfuse.test\nplatform_tls: true", "would still let everybody in without TLS"),
         ("platform.yml", "platform_listen", "langfuse_environment: {AUTH_DISABLE_SINGUP: 'true'}\nplatform_listen", "AUTH_DISABLE_SIGNUP"),
     ],
-    ids=["a missing root secret", "a placeholder", "an unknown role variable", "a person without a name", "an unknown variable of Langfuse"],
+    ids=["a missing root secret", "a placeholder", "an unknown role variable", "a person without a name", "a receiver out of reach", "a door beside TLS",
+         "an unknown variable of Langfuse"],
 )
 def test_a_wrong_inventory_stops_the_run_before_anything_is_changed(inventory, file, old, new, sentence):
     change(inventory, file, old, new)

@@ -93,7 +93,7 @@ class Untouchable:
 
 
 NAMES = {
-    "root_secret_variable": "root", "kept_root_secret_variable": "kept_root",
+    "root_secret_variable": "root", "kept_root_secret_variable": "kept_root", "secret_numbers_variable": "numbers",
     "people_variable": "people",
     "teams_variable": "teams",
     "budgets_variable": "budgets",

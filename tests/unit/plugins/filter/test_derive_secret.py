@@ -27,3 +27,11 @@ def test_the_filter_refuses_a_placeholder_with_one_sentence():
 def test_a_root_secret_that_is_vaulted_inline_gives_the_same_secret():
     derive_secret = FilterModule().filters()["derive_secret"]
     assert derive_secret(Vaulted(ROOT), "litellm/master-key") == derive_secret(ROOT, "litellm/master-key")
+
+
+def test_the_next_number_of_a_label_is_another_secret_and_the_first_is_the_one_without_number():
+    derive_secret = FilterModule().filters()["derive_secret"]
+    assert derive_secret(ROOT, "litellm/master-key", number=1) == derive_secret(ROOT, "litellm/master-key")
+    assert derive_secret(ROOT, "litellm/master-key", number=2) != derive_secret(ROOT, "litellm/master-key")
+    with pytest.raises(AnsibleFilterError, match="counts secrets of one label from 1"):
+        derive_secret(ROOT, "litellm/master-key", number=0)

@@ -115,6 +115,13 @@ def test_check_mode_before_the_gateway_runs_predicts_for_an_empty_one():
     assert "The gateway does not run yet" in str(result["warnings"])
 
 
+def test_check_mode_says_that_it_foresees_nothing_where_the_master_key_is_yet_to_come(gateway):
+    result = access(gateway, ada(), check=True, key="sk-the-next-master-key-0000000001")
+    assert (result["changed"], result["people"], result["summary"]) == (False, [], [])
+    assert "nothing can be foreseen" in str(result["warnings"])
+    assert access(gateway, ada(), key="sk-the-next-master-key-0000000001")["status"] == 401, "a real run is told"
+
+
 def test_adding_a_person_leaves_all_others_untouched(gateway):
     given(gateway, ada(rpm_limit=60))
     before = dict(gateway.key_of(ADA_KEY))

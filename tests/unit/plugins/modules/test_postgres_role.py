@@ -11,6 +11,7 @@ import json
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.private_llm.platform.plugins.module_utils import psql
 from ansible_collections.private_llm.platform.plugins.modules import postgres_role
 from ansible_collections.private_llm.platform.tests.unit.fakes.modules import run_module
 
@@ -33,7 +34,9 @@ class FakeServer:
 
     def __init__(self, monkeypatch, role=None, password=PASSWORD, runs=True):
         self.role, self.password, self.runs = role, password, runs
-        self.statements, self.commands = [], []
+        self.statements, self.commands, self.failures = [], [], []
+        self.refusal = 'psql: error: FATAL:  password authentication failed for user "%s"'
+        monkeypatch.setattr(psql.time, "sleep", lambda _seconds: None)
         monkeypatch.setattr(AnsibleModule, "get_bin_path", lambda *_arguments, **_more: "/usr/bin/docker")
         monkeypatch.setattr(AnsibleModule, "run_command", lambda _module, command, **more: self.run(command, **more))
 
@@ -42,7 +45,10 @@ class FakeServer:
         if command[1] == "inspect":
             return 0, "true\n" if self.runs else "false\n", ""
         if "PGPASSWORD" in command:
-            return (0 if environ_update["PGPASSWORD"] == self.password else 2), "", ""
+            if self.failures:
+                return 126, "", self.failures.pop()
+            name = next(word.partition("=")[2] for word in command if word.startswith("--username="))
+            return (0, "", "") if environ_update["PGPASSWORD"] == self.password else (2, "", self.refusal % name)
         if data.startswith("SELECT json_build_object"):
             return 0, json.dumps(self.role) if self.role else "", ""
         self.statements += data.split("\n")
@@ -151,3 +157,22 @@ def test_the_role_that_logs_in_is_left_alone_where_the_server_does_not_run(monke
 def test_of_the_role_that_logs_in_more_than_the_password_is_refused(monkeypatch, more):
     FakeServer(monkeypatch, ROLE)
     assert "of which the password alone can be changed" in run(**{**OWN, **more})["msg"]
+
+
+def test_a_login_that_the_engine_had_no_time_for_is_tried_again_and_not_taken_for_a_wrong_password(monkeypatch):
+    server = FakeServer(monkeypatch, ROLE)
+    server.failures = ["OCI runtime exec failed: exec failed", "psql: error: connection refused"]
+    assert run()["changed"] is False and server.failures == []
+
+
+def test_where_it_cannot_be_found_out_whether_a_password_fits_nothing_is_changed(monkeypatch):
+    server = FakeServer(monkeypatch, ROLE)
+    server.failures = ["OCI runtime exec failed: exec failed"] * 5
+    assert "whether analyst may log in was not to be found out: OCI runtime exec failed" in run()["msg"]
+    assert server.statements == []
+
+
+def test_a_role_whose_connections_are_all_taken_has_the_right_password(monkeypatch):
+    server = FakeServer(monkeypatch, ROLE, password="another")
+    server.refusal = 'psql: error: FATAL:  too many connections for role "%s"'
+    assert run()["changed"] is False
