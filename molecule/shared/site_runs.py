@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -26,6 +27,11 @@ def people_directory() -> Path:
 def key_of(name: str) -> str:
     """A person's key."""
     return (people_directory() / name / "key").read_text().strip()
+
+
+def project_keys(secret: str) -> str:
+    """Both halves of the key of Langfuse's project, as a client gives them; the public one follows from the other."""
+    return f"pk-lf-{hashlib.sha256(secret.encode()).hexdigest()[:16]}:{secret}"
 
 
 def run_playbook(playbook: str, inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

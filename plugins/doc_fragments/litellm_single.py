@@ -14,5 +14,6 @@ notes:
   - What is given is the whole wanted state of the object. A limit that was set by this module once and is no longer given is removed; one
     that it never set is left alone.
   - An object that M(private_llm.platform.litellm_access) has in its list belongs there, and is an error here; say it in one place only.
+  - In check mode, where the gateway does not accept the master key, which a run may give it first, a warning says that nothing can be foreseen.
   - When the task fails, C(changed) and C(changes) tell what was done by then.
 """

@@ -225,6 +225,7 @@ def test_a_gateway_that_answers_at_one_address_is_watched_there(wiring):
 
 RECEIVERS = [
     {"name": "here", "type": "webhook", "url": "http://10.89.64.1:9999/alerts"},
+    {"name": "at the host's own address", "type": "webhook", "url": "http://10.0.0.1:9999/alerts"},
     {"name": "pager", "type": "webhook", "url": "https://pager.example.com/secret"},
     {"name": "ops", "type": "email", "to": "ops@example.com"},
 ]
@@ -232,7 +233,7 @@ RECEIVERS = [
 
 @pytest.mark.parametrize("server, outside", [("10.89.64.1:25", ["pager"]), ("mail.example.com:587", ["pager", "ops"])])
 def test_receivers_of_alerts_that_are_not_on_the_host_itself_are_known(wiring, server, outside):
-    one = {"one": {}}
+    one = {"one": {"platform_address": "10.0.0.1"}}
     given = {"alertmanager_receivers": RECEIVERS, "alertmanager_smtp_server": server}
     assert wiring(one, one, shown=("__platform_outside_receivers",), observability=one, **given)["one"] == {"__platform_outside_receivers": outside}
 

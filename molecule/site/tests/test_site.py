@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
@@ -19,7 +18,7 @@ import pytest
 import yaml
 from container_hardening import findings_of_platform
 from outside import Outside
-from site_runs import CONTAINERS, REPOSITORY, SENTENCE, change, key_of, people_directory, recap, run_playbook, sentences
+from site_runs import CONTAINERS, REPOSITORY, SENTENCE, change, key_of, people_directory, project_keys, recap, run_playbook, sentences
 from telling import firing, log_lines, start_webhook, unhealthy_targets, value, webhook_alerts, within
 
 # This site publishes them on all addresses, which the other file of tests does not.
@@ -195,8 +194,7 @@ def test_codex_gets_an_answer_by_the_responses_endpoint(outside):
 
 def recorded(outside, secrets, **query):
     """What Langfuse (a stand-in) has, newest first."""
-    secret = secrets["PRIVATE_LLM_TRACES_SECRET_KEY"]
-    credentials = base64.b64encode(f"pk-lf-{hashlib.sha256(secret.encode()).hexdigest()[:16]}:{secret}".encode()).decode()
+    credentials = base64.b64encode(project_keys(secrets["PRIVATE_LLM_TRACES_SECRET_KEY"]).encode()).decode()
     path = f"/api/public/v2/observations?{urllib.parse.urlencode({'fields': 'core,basic,io,model,usage', 'limit': 1000, **query})}"
     request = urllib.request.Request(f"http://{outside.address}:{LANGFUSE}{path}", headers={"Authorization": f"Basic {credentials}"})
     with urllib.request.urlopen(request, timeout=60) as answer:
