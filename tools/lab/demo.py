@@ -25,8 +25,6 @@ LANGFUSE_PORT = 3001
 LOOPBACK = "127.0.0.1"
 QUESTION = "Please say hello."
 INVENTORY = "inventories/demo"
-WIRING = "playbooks/wiring.yml"
-UI_VARIABLE = "__platform_gateway_ui_password"
 
 
 def streamed_pieces(lines: Iterator[bytes]) -> Iterator[str]:
@@ -232,7 +230,7 @@ class Demo:
 
     def _ui_password_command(self) -> str:
         options = " ".join(self._inventory_options())
-        return f'PYTHONPATH=tools python3 -m lab run ansible {HOST} {options} -e @{WIRING} -m ansible.builtin.debug -a "msg={{{{ {UI_VARIABLE} }}}}"'
+        return f"PYTHONPATH=tools python3 -m lab run ansible-playbook {options} playbooks/show_secret.yml -e secret=litellm/ui-password"
 
     def _shell_command(self) -> str:
         address = self.lab.docker_environment.get("DOCKER_HOST", "")
