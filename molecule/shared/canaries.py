@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # Reads what to look for from its input, so that no argument holds it; then tells each file with what it found there, as FILE, a tab, and the words.
 _SEARCH = r"""
@@ -17,7 +17,8 @@ cat >"$words"
 chown "$1" "$words"
 become="setpriv --reuid $1 --regid $(id -g "$1" 2>/dev/null || echo "$1") --clear-groups"
 {
-    $become find / \( -path /proc -o -path /sys -o -path /dev -o -path /srv/fixtures -o -path '/var/lib/docker/overlay2/*/merged' \) -prune \
+    $become find "${@:3}" \( -path /proc -o -path /sys -o -path /dev -o -path /srv/fixtures -o -path '/var/lib/docker/overlay2/*/merged' \
+        -o -path '/proc/*/root/proc' -o -path '/proc/*/root/sys' -o -path '/proc/*/root/dev' -o -path '/proc/*/root/usr' \) -prune \
         -o -type f -size +0 -readable -print0 2>/dev/null || true
     for kind in $2; do printf '%s\0' /proc/[0-9]*/"$kind"; done
 } | LC_ALL=C $become xargs -0 -r grep -lFsf "$words" --null | while IFS= read -r -d '' file; do
@@ -45,10 +46,16 @@ class Search:
         """Which secrets a text holds."""
         return sorted({name for form, name in self._names.items() if form in text})
 
-    def files(self, user: str, *kinds: str) -> dict[str, list[str]]:
-        """Files that a user of the host can read and that hold a secret, each with the names of those; ``kinds`` are files of every process."""
+    def files(self, user: str, *kinds: str, places: Sequence[str] = ("/",)) -> dict[str, list[str]]:
+        """Files that a user of the host can read and that hold a secret, each with the names of those.
+
+        Args:
+            user: Name or number of the user.
+            kinds: Files of every process that are looked at as well.
+            places: Directories that are looked through.
+        """
         words = "\n".join(self._names) + "\n"
-        command = ["docker", "exec", "--interactive", self._container, "bash", "-c", _SEARCH, "bash", user, " ".join(kinds)]
+        command = ["docker", "exec", "--interactive", self._container, "bash", "-c", _SEARCH, "bash", user, " ".join(kinds), *places]
         done = subprocess.run(command, input=words, capture_output=True, text=True, check=True, errors="replace")
         found: dict[str, list[str]] = {}
         for line in done.stdout.splitlines():

@@ -16,8 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.private_llm.platform.plugins.module_utils import cdi, unit_record
-from ansible_collections.private_llm.platform.plugins.module_utils.container_engine import Container, Engine, Mount, Network, parse_publish
+from ansible_collections.private_llm.platform.plugins.module_utils import cdi, secret_variables, unit_record
+from ansible_collections.private_llm.platform.plugins.module_utils.container_engine import (
+    Container,
+    Engine,
+    ImageStart,
+    Mount,
+    Network,
+    parse_publish,
+)
 from ansible_collections.private_llm.platform.plugins.module_utils.health import Health
 from ansible_collections.private_llm.platform.plugins.module_utils.journal import STATE_DIRECTORY
 from ansible_collections.private_llm.platform.plugins.module_utils.listeners import overlaps
@@ -26,6 +33,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils.managed_paths
     ManagedFile,
     Ownership,
     file_from_parameters,
+    login_account,
     remove_tree,
     split_owner,
     variables_changed,
@@ -68,6 +76,16 @@ class ContainerBackend(Backend):
         self._unit_path = f"{UNIT_DIRECTORY}/{self._unit}"
         self._jobs_path = f"{STATE_DIRECTORY}/{self._name}.jobs.json"
         self._loaded_path = f"{STATE_DIRECTORY}/{self._name}.loaded"
+
+    def warnings(self) -> Sequence[str]:
+        """What works, and yet nobody may have wanted it."""
+        owner, _group = split_owner(self._given["user"])
+        account = login_account(int(owner)) if self._given["state"] == "started" and owner != "0" else None
+        if account is None:
+            return []
+        danger = f"whoever logs in as {account} can read what it holds, secrets included"
+        remedy = "Give the container another user, or the account another number."
+        return [f"On this host {account} has number {owner}, as the program of {self._name} does: {danger}. {remedy}"]
 
     # -- what is needed first -----------------------------------------------------------------------------------------
 
@@ -141,7 +159,9 @@ class ContainerBackend(Backend):
         before = unit_record.read(self._unit_path)
         identities = [file.identity() for file in self._files("", "")]
         label = fingerprint([self._unit_text(exact, "", ""), identities, [vars(network) for network in self._networks]])
-        record = UnitRecord(label, self._given["image"] or "", exact, health.as_text() if health else "", tuple(self._given["publish"]))
+        start = secret_variables.start_text(self._image_start()) if self._given["secret_environment"] else ""
+        publish = tuple(self._given["publish"])
+        record = UnitRecord(label, self._given["image"] or "", exact, health.as_text() if health else "", publish, image_start=start)
         text = self._unit_text(exact, label, label) + "\n" + render({unit_record.SECTION: record.section()}, header="")
         unit = ManagedFile(
             self._unit_path, text.encode(), Ownership("0", "0", "0644"), kind="unit", name=self._unit, explain=unit_record.explain
@@ -171,6 +191,11 @@ class ContainerBackend(Backend):
         before = unit_record.read(self._unit_path)
         return (self._engine.image_reference(image) if image else None) or (before.exact_image if before.image == image else image)
 
+    def _image_start(self) -> ImageStart:
+        """What the image starts by itself; of one that is to be fetched again what the unit says."""
+        known = self._engine.image_start(self._given["image"]) if self._given["image"] else None
+        return known or secret_variables.start_from_text(unit_record.read(self._unit_path).image_start)
+
     def _files(self, label: str, before: str) -> list[ManagedFile]:
         """Files and environments in the directory of one definition; ``before`` is the definition that they are compared with."""
         owner, group = split_owner(self._given["user"])
@@ -179,12 +204,15 @@ class ContainerBackend(Backend):
             file_from_parameters(f"{home}/files{f['path']}", f, owner, group, name=f["path"], before=f"{old}/files{f['path']}")
             for f in self._given["files"]
         ]
+        texts = {"environment": self._engine.environment_file, "secret_environment": secret_variables.file_text}
+        # The engine reads the one, the container's own user the other.
+        owners = {"environment": ROOT, "secret_environment": Ownership(owner, group, "0600")}
         for kind in ENVIRONMENTS:
             if self._given[kind]:
-                content = self._engine.environment_file({k: str(v) for k, v in self._given[kind].items()})
+                content = texts[kind]({k: str(v) for k, v in self._given[kind].items()})
                 secret = kind == "secret_environment"
                 files.append(
-                    ManagedFile(f"{home}/{kind}", content, ROOT, secret, kind, self._name, f"{old}/{kind}", explain=variables_changed)
+                    ManagedFile(f"{home}/{kind}", content, owners[kind], secret, kind, self._name, f"{old}/{kind}", explain=variables_changed)
                 )
         return files
 
@@ -278,7 +306,7 @@ class ContainerBackend(Backend):
             image=image,
             command=given["command"],
             entrypoint=given["entrypoint"],
-            environment_files=[f"{self._home}/{home}/{kind}" for kind in ENVIRONMENTS if given[kind]],
+            environment_files=[f"{self._home}/{home}/environment"] if given["environment"] else [],
             mounts=mounts,
             networks=[network.name for network in self._networks],
             publish=given["publish"],
@@ -297,6 +325,11 @@ class ContainerBackend(Backend):
             labels=given["labels"],
         )
 
+    def _with_secrets(self, container: Container, home: str) -> Container:
+        if not self._given["secret_environment"]:
+            return container
+        return secret_variables.read_first(container, f"{self._home}/{home}/secret_environment", self._image_start())
+
     def _unit_text(self, image: str, home: str, label: str) -> str:
         given = self._given
         engine = self._engine
@@ -312,7 +345,7 @@ class ContainerBackend(Backend):
                     "StartLimitIntervalSec": 0,
                 },
                 "Service": {
-                    **engine.service_section(self._container(image, home), label, given["stop_timeout"]),
+                    **engine.service_section(self._with_secrets(self._container(image, home), home), label, given["stop_timeout"]),
                     "Restart": "always",
                     "RestartSec": 2,
                 },
@@ -348,7 +381,7 @@ class ContainerBackend(Backend):
                 raise CommandFailed(f"the job {name} ended with exit status {end.status}; it wrote:\n{lines}\n")
 
     def _job_container(self, job: Mapping[str, Any], home: str) -> Container:
-        return replace(
+        container = replace(
             self._container(self._exact_image(), home, live=self._staging()),
             name=f"{self._name}-{job['name']}",
             command=job["command"],
@@ -356,6 +389,7 @@ class ContainerBackend(Backend):
             environment={name: str(value) for name, value in job["environment"].items()},
             publish=(),
         )
+        return self._with_secrets(container, home)
 
     def _job_identities(self) -> dict[str, str]:
         """What each job depends on, as a hash: the image, its own description, and the files and variables that it sees."""

@@ -34,6 +34,8 @@ def problems(given: Mapping[str, Any]) -> list[str]:
 def _image(given: Mapping[str, Any]) -> Iterator[str]:
     if given["user"] and not USER.fullmatch(given["user"]):
         yield f"user '{given['user']}' must be UID or UID:GID in numbers: names mean something else inside the image"
+    if given["secret_environment"] and not given["user"]:
+        yield "secret_environment needs user: the program reads those variables from a file that only this user may read"
     image = given["image"]
     if not image:
         return

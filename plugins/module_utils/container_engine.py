@@ -79,6 +79,14 @@ class Container:
 
 
 @dataclass(frozen=True)
+class ImageStart:
+    """What an image starts where nobody says otherwise."""
+
+    entrypoint: Sequence[str] = ()
+    command: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class JobEnd:
     """How a container that ran to its end did: exit status and last lines."""
 
@@ -99,6 +107,10 @@ class Engine(ABC):
     @abstractmethod
     def image_reference(self, image: str) -> str | None:
         """The exact reference of an image that is on the host: by digest where a registry gave one, else its id."""
+
+    @abstractmethod
+    def image_start(self, image: str) -> ImageStart | None:
+        """What an image that is on the host starts by itself; None when it is not there."""
 
     @abstractmethod
     def pull(self, image: str) -> None:

@@ -9,7 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.private_llm.platform.plugins.module_utils.container_engine import Container, Engine, JobEnd, Mount, Network
+from ansible_collections.private_llm.platform.plugins.module_utils.container_engine import (
+    Container,
+    Engine,
+    ImageStart,
+    JobEnd,
+    Mount,
+    Network,
+)
 from ansible_collections.private_llm.platform.plugins.module_utils.systemd import CommandFailed, Runner, Section, command_line, must
 
 DOCKER = "/usr/bin/docker"
@@ -131,6 +138,14 @@ class DockerCli(Engine):
         names = {repository, repository.removeprefix("docker.io/"), repository.removeprefix("docker.io/library/")}
         exact = sorted(d for d in found.get("RepoDigests") or [] if d.split("@")[0] in names)
         return str(exact[0] if exact else found["Id"])
+
+    def image_start(self, image: str) -> ImageStart | None:
+        """See :class:`Engine`."""
+        found = self._inspect("image", image)
+        if found is None:
+            return None
+        config = found.get("Config") or {}
+        return ImageStart(tuple(config.get("Entrypoint") or ()), tuple(config.get("Cmd") or ()))
 
     def pull(self, image: str) -> None:
         """See :class:`Engine`."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 HIDDEN = "(content hidden)\n"
+# Shells of accounts that nobody logs in to.
+NO_LOGIN = ("nologin", "false", "sync")
 # Reasons that a plan gives; the first leads to no restart, for it changes how a service is looked at and not what runs.
 HEALTH_CHECK = "health check"
 MISSING = "missing"
@@ -49,6 +51,15 @@ def group_id(name: str) -> int:
     return resolve_id(name, lambda n: grp.getgrnam(n).gr_gid)
 
 
+def login_account(number: int) -> str | None:
+    """The account of this host that has a number and that somebody can log in to; None when there is none."""
+    try:
+        account = pwd.getpwuid(number)
+    except KeyError:
+        return None
+    return None if os.path.basename(account.pw_shell) in NO_LOGIN else account.pw_name
+
+
 @dataclass(frozen=True)
 class Ownership:
     """Who owns a path (names or numbers) and its mode, an octal string such as ``0600``."""
@@ -74,6 +85,36 @@ class Ownership:
         os.chmod(path, int(self.mode, 8))
 
 
+def hand_over(path: str, before: tuple[int, int], after: tuple[int, int]) -> None:
+    """Give what lies in a directory to another user and group, as far as it was one user's.
+
+    Links are handed over themselves and not what they point at; other file systems that are mounted below are left alone.
+
+    :param before: the user and the group that everything belonged to.
+    :param after: those it shall belong to.
+    """
+    device = os.stat(path).st_dev
+    # By open directories, so that nobody can put a link in the way.
+    for _directory, directories, files, opened in os.fwalk(path):
+        for name in (*directories, *files):
+            with contextlib.suppress(FileNotFoundError):
+                found = os.lstat(name, dir_fd=opened)
+                if found.st_dev == device and found.st_uid == before[0]:
+                    os.chown(name, after[0], after[1] if found.st_gid == before[1] else -1, dir_fd=opened, follow_symlinks=False)
+        directories[:] = [name for name in directories if _device(name, opened) == device]
+
+
+def _owners(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_uid, found.st_gid
+
+
+def _device(name: str, directory: int) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return os.lstat(name, dir_fd=directory).st_dev
+    return -1
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What a path was before it was changed, so that it can be put back: content None means it was not there."""
@@ -84,7 +125,7 @@ class Snapshot:
     gid: int = 0
     mode: int = 0
     link: str | None = None
-    #: a directory, of which only owner and mode are remembered
+    #: a directory, of which only owner and mode are remembered; what it holds is its owner's, too
     directory: bool = False
 
     @classmethod
@@ -106,9 +147,16 @@ class Snapshot:
         """Whether nothing was there."""
         return self.content is None and self.link is None and not self.directory
 
+    @property
+    def changed_hands(self) -> bool:
+        """Whether it is a directory that has another owner now, root apart, so that what it holds has to go back with it."""
+        return self.directory and os.path.isdir(self.path) and os.stat(self.path).st_uid not in (0, self.uid)
+
     def put_back(self) -> None:
         """Make the path what it was."""
         if self.directory:
+            if self.changed_hands:
+                hand_over(self.path, _owners(self.path), (self.uid, self.gid))
             os.chown(self.path, self.uid, self.gid)
             os.chmod(self.path, self.mode)
         elif self.link is not None:
@@ -259,7 +307,7 @@ def _read(path: str) -> bytes | None:
 
 @dataclass(frozen=True)
 class ManagedDirectory:
-    """A directory; what it holds is not touched."""
+    """A directory; what it holds is not touched, apart from what goes with it to another owner."""
 
     path: str
     ownership: Ownership
@@ -270,9 +318,22 @@ class ManagedDirectory:
             return MISSING
         return self.ownership.difference(self.path)
 
+    @property
+    def changes_hands(self) -> bool:
+        """Whether it is there and another user's, root apart, so that what it holds has to go with it."""
+        if not os.path.isdir(self.path):
+            return False
+        try:
+            return os.stat(self.path).st_uid not in (0, user_id(self.ownership.owner))
+        except UnknownOwner:
+            return False
+
     def apply(self) -> None:
         """Make the directory with its parents, then set owner and mode."""
         os.makedirs(self.path, mode=0o755, exist_ok=True)
+        if self.changes_hands:
+            # What it holds first: a run that dies in between is finished by the next, which goes by the directory's own owner.
+            hand_over(self.path, _owners(self.path), (user_id(self.ownership.owner), group_id(self.ownership.group)))
         self.ownership.apply(self.path)
 
 

@@ -416,6 +416,10 @@ class Transaction:
 
     def _commit(self, service: Service, plan: Plan, journal: Journal) -> None:
         """Write the unit and start it."""
+        if plan.restart and any(directory.changes_hands for directory in plan.directories):
+            # Its data is about to be somebody else's. Until the new unit is there, this is the one place where a run that dies leaves no service.
+            journal.disturb()
+            self._systemd.stop(service.unit)
         for directory in plan.directories:
             # What is there is used by the program that runs: changed at the last moment, and told by the journal.
             directory.apply()
@@ -503,6 +507,8 @@ class Transaction:
             self._stop(service)
         if not entry.enabled and self._systemd.status(service.unit).is_enabled:
             self._systemd.disable(service.unit)
+        if any(snapshot.changed_hands for snapshot in entry.snapshots):
+            self._stop(service)
         felt = entry.running and self._live_files_differ(service, entry)
         self._put_back_paths(entry)
         if unit_is_new:

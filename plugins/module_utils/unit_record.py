@@ -25,10 +25,13 @@ class UnitRecord:
     publish: tuple[str, ...] = ()
     #: files and links of a native service, so that one that is wanted no longer is known
     paths: tuple[str, ...] = ()
+    #: what the image starts by itself, where that has to be known
+    image_start: str = ""
 
     def section(self) -> Section:
         """The section's directives; what is empty is left out."""
         found: Section = {"Fingerprint": self.fingerprint, "Image": self.image, "ExactImage": self.exact_image, "Health": self.health}
+        found["ImageStart"] = self.image_start
         return {**{name: value for name, value in found.items() if value}, "Publish": list(self.publish), "Path": list(self.paths)}
 
 
@@ -48,6 +51,7 @@ def parse(text: str) -> UnitRecord:
         health=found.get("Health", ""),
         publish=tuple(value for name, value in lines if name == "Publish"),
         paths=tuple(value for name, value in lines if name == "Path"),
+        image_start=found.get("ImageStart", ""),
     )
 
 

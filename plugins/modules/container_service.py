@@ -22,6 +22,11 @@ description:
     and every published port has to name its address.
   - A description that cannot work, or would work in a way that nobody asked for, is refused before anything is changed, with all its problems at once.
   - A file belongs to the user of O(user) unless it names another owner.
+  - A directory of O(volumes) that is to have another owner is handed over with what it holds, while the service is stopped, and handed back when the new
+    service does not work. What is root's stays root's. O(jobs) run before that.
+  - The engine is told no secret variable, for it keeps a container's environment in its own files and tells whoever asks. A shell in the container reads
+    O(secret_environment) from a file and becomes the program, so the image has to have C(/bin/sh), and O(user) has to be given. What is started by
+    C(docker exec) does not see these variables.
 extends_documentation_fragment:
   - private_llm.platform.service
 author:
@@ -124,7 +129,9 @@ options:
     elements: str
     default: []
   user:
-    description: User (and group) the container runs as, as UID or UID:GID; the image decides when not given.
+    description:
+      - User (and group) the container runs as, as UID or UID:GID; the image decides when not given.
+      - Where somebody can log in to the host under that number, a warning says so, for that account can read what the program holds.
     type: str
   capabilities:
     description: Capabilities given back after all of them were dropped.
@@ -444,7 +451,10 @@ def main() -> None:
             refuse(module, [str(error)])
     refuse(module, container_checks.problems(module.params))
     run = runner(module)
-    carry_out_and_exit(module, ContainerBackend(module.params, DockerCli(run), run, module.check_mode), run)
+    backend = ContainerBackend(module.params, DockerCli(run), run, module.check_mode)
+    for warning in backend.warnings():
+        module.warn(warning)
+    carry_out_and_exit(module, backend, run)
 
 
 if __name__ == "__main__":

@@ -208,7 +208,38 @@ def test_secrets_are_out_of_reach_for_everybody_else(host):
     assert {host.file(path).mode for path in kept} == {0o600}
 
 
-@pytest.mark.parametrize("command", ["journalctl --no-pager", "systemctl cat room", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"])
+def owners_of_data(host):
+    return set(host.check_output("find /var/lib/room -printf '%U\\n' | sort -u").split())
+
+
+def test_the_data_goes_with_the_service_to_another_user_and_back_with_it(host, left):
+    sql(host, "CREATE TABLE moving (word text); INSERT INTO moving VALUES ('kept')")
+    # The job of this service writes to the data before it is handed over.
+    moved = run(user="64999:64999", jobs=[])
+    assert "directory: /var/lib/room (owner)" in moved["actions"] and owners_of_data(host) == {"64999"}
+    assert sql(host, "SELECT word FROM moving") == "kept"
+    # A program that cannot start under its next user.
+    refused = run(user="64998:64998", jobs=[], entrypoint="/bin/false")
+    assert refused["failed"] and "put back and runs again" in refused["msg"] and owners_of_data(host) == {"64999"}
+    assert sql(host, "SELECT word FROM moving") == "kept"
+    assert run()["changed"] and owners_of_data(host) == {"999"} and sql(host, "SELECT word FROM moving") == "kept"
+
+
+def test_secret_variables_reach_the_program_itself(host):
+    program = host.check_output("docker inspect -f '{{.State.Pid}}' room")
+    assert host.check_output(f"tr '\\0' '\\n' </proc/{program}/environ | grep TOKEN") == "ROOM_TOKEN=canary-of-the-environment"
+    # No shell stays between the engine and the program, which would keep its signals.
+    assert host.check_output(f"cat /proc/{program}/comm") == "postgres"
+
+
+def test_the_engine_keeps_no_secret_in_its_own_files(host):
+    found = host.run(f"grep -rlsE '{'|'.join(SECRETS)}' /var/lib/docker/containers /var/lib/containerd/*.bolt* /run/containerd /run/docker")
+    assert found.stdout == "" and host.run("grep -rls private_llm.platform /var/lib/docker/containers").stdout != ""
+
+
+@pytest.mark.parametrize(
+    "command", ["journalctl --no-pager", "systemctl cat room", "docker inspect room", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]
+)
 def test_secrets_are_not_in(host, command):
     output = host.check_output(command)
     assert "room" in output and not [secret for secret in SECRETS if secret in output]

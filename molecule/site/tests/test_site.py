@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -63,7 +64,7 @@ def secrets(host):
     found = {}
     for service in ("litellm", "langfuse-web"):
         lines = host.check_output(f"cat /etc/private-llm/{service}/*/secret_environment").splitlines()
-        own = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
+        own = {line.partition("=")[0]: shlex.split(line.partition("=")[2])[0] for line in lines}
         found[f"password of the database of {service}"] = re.search(r"://[^:]+:([^@]+)@", own.pop("DATABASE_URL")).group(1)
         found |= own
     found["key of the model server"] = host.check_output("head -n 1 /etc/llama-server/api-keys")

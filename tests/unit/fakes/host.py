@@ -17,6 +17,8 @@ class FakeHost:
         self.units = units
         self.commands: list[list[str]] = []
         self.images: dict[str, dict] = {}
+        #: what images start by themselves, as an engine tells it
+        self.starts: dict[str, list[str]] = {}
         self.registry: dict[str, str] = {}
         self.networks: dict[str, dict] = {}
         self.active: dict[str, str] = {}
@@ -130,7 +132,7 @@ class FakeHost:
             image = words[-1]
             if image not in self.registry:
                 return 1, "", "manifest unknown"
-            self.images[image] = {"Id": "sha256:" + self.registry[image], "RepoDigests": []}
+            self.images[image] = {"Id": "sha256:" + self.registry[image], "RepoDigests": [], "Config": self.starts}
             return 0, "", ""
         if words[:2] == ["network", "inspect"]:
             return self._found(self.networks.get(words[2]))

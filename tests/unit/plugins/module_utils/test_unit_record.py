@@ -17,7 +17,7 @@ def unit(command="/bin/a", **parts):
 
 
 def test_a_unit_gives_back_what_was_written_into_it():
-    record = UnitRecord("f1", "web:1", "web@sha256:11", '{"http": "http://a/?b=c"}', ("127.0.0.1:80:80", "[::1]:80:80"))
+    record = UnitRecord("f1", "web:1", "web@sha256:11", '{"http": "http://a/?b=c"}', ("127.0.0.1:80:80", "[::1]:80:80"), image_start='[["/a=b"], []]')
     assert unit_record.parse(unit(**vars(record))) == record
 
 

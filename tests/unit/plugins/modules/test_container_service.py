@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 
 import pytest
 from ansible.module_utils import basic
@@ -55,6 +56,7 @@ def run(check=False, **parameters):
         "publish": ["127.0.0.1:8080:80"],
         "networks": [{"name": "inner", "subnet": "10.1.2.0/24"}],
         "files": [{"path": "/etc/web.conf", "content": "listen 80\n"}],
+        "user": "1000:1000",
         "secret_environment": {"TOKEN": SECRET},
         **parameters,
     }
@@ -203,6 +205,37 @@ def test_secrets_are_in_no_result_diff_unit_or_wide_file(host, tmp_path):
     assert (home_of(tmp_path) / "secret_environment").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_engine_is_not_told_secret_variables(host, tmp_path):
+    run()
+    home = home_of(tmp_path)
+    unit = (host.units / "web.service").read_text()
+    assert f"source={home}/secret_environment,target=/run/private-llm/secret_environment,readonly" in unit and "--env-file" not in unit
+    assert (home / "secret_environment").read_text() == f"TOKEN={SECRET}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "started"),
+    [
+        ({}, "/entry of-image serve"),
+        ({"command": ["work"]}, "/entry of-image work"),
+        ({"entrypoint": "/other"}, "/other"),
+        ({"entrypoint": "/other", "command": ["work"]}, "/other work"),
+    ],
+    ids=["the image's own", "another command", "another entry point", "both"],
+)
+def test_with_secret_variables_the_image_starts_as_it_would_without(host, given, started):
+    host.starts = {"Entrypoint": ["/entry", "of-image"], "Cmd": ["serve"]}
+    run(**given)
+    assert f'exec \\"$$@\\"" /bin/sh {started}\n' in (host.units / "web.service").read_text().replace('"/bin/sh" ', "/bin/sh ")
+
+
+def test_an_image_that_has_to_be_fetched_again_starts_the_same_by_prediction(host):
+    host.starts = {"Entrypoint": ["/entry"], "Cmd": ["serve"]}
+    run()
+    host.images.clear()
+    assert run(check=True)["actions"] == [f"image: {IMAGE} (missing)"]
+
+
 BAD = [
     ({"name": "Web"}, "name 'Web' may hold"),
     ({"name": "web/../x"}, "may hold small letters"),
@@ -252,6 +285,7 @@ BAD = [
     ({"environment": {"1ST": "x"}}, "no name for one"),
     ({"environment": {"TEXT": "one\ntwo"}}, "TEXT holds a line break"),
     ({"environment": {"TOKEN": "x"}}, "is in environment and in secret_environment"),
+    ({"user": None}, "secret_environment needs user"),
     ({"memory": "lots"}, "must be a number with b, k, m or g"),
     ({"cpus": 0}, "must be more than 0"),
     ({"pids": 0}, "must be at least 1"),
@@ -368,6 +402,29 @@ def test_a_directory_of_data_has_its_owner_and_mode_back_with_the_service_before
     run(volumes=[{"source": str(data), "target": "/data", "mode": "0700"}])
     run(volumes=[{"source": str(data), "target": "/data", "mode": "0755"}], command=["banana"])
     assert data.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_another_user_is_to_own_is_handed_over_while_nothing_runs(host, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    run(volumes=[{"source": str(data), "target": "/data", "mode": "0700"}])
+    handed = []
+    monkeypatch.setattr(managed_paths.ManagedDirectory, "changes_hands", property(lambda path: path.path == str(data)))
+    monkeypatch.setattr(managed_paths.ManagedDirectory, "difference", lambda path: "owner" if path.path == str(data) else None)
+    monkeypatch.setattr(managed_paths, "hand_over", lambda path, before, after: handed.append((path, host.active["web.service"])))
+    result = run(volumes=[{"source": str(data), "target": "/data", "mode": "0700"}], user="2000:2000")
+    assert f"directory: {data} (owner)" in result["actions"] and handed == [(str(data), "inactive")]
+    assert host.active["web.service"] == "active"
+
+
+def account(number, shell):
+    return pwd.struct_passwd(("alice", "x", number, number, "", "/home/alice", shell))
+
+
+@pytest.mark.parametrize(("shell", "warned"), [("/bin/bash", True), ("/usr/sbin/nologin", False)], ids=["person", "service"])
+def test_an_account_of_the_host_that_could_look_into_the_program_is_told(host, monkeypatch, shell, warned):
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: account(number, shell))
+    told = str(run().get("warnings", ""))
+    assert ("alice has number 1000, as the program of web does" in told) is warned
 
 
 def test_what_was_secret_is_hidden_also_when_it_is_secret_no_longer(host):
