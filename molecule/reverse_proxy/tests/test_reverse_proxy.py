@@ -176,6 +176,12 @@ def test_a_path_that_could_be_read_in_two_ways_is_refused_to_everybody(host, cli
     assert inside(host, path) == 400
 
 
+def test_where_paths_decide_nothing_names_with_a_slash_in_them_are_passed_on(host):
+    path = "/api/public/v2/prompts/folder%2Fname"
+    said = host.check_output(f"curl --silent --cacert {STORE}/ca.crt --resolve pages.test:443:127.0.0.1 https://pages.test{path}")
+    assert json.loads(said)["path"] == path
+
+
 def test_a_site_for_some_networks_is_closed_to_the_others(host, client):
     assert client.status("/", name="pages.test") == 403
     assert inside(host, "/", "pages.test") == 200
