@@ -48,6 +48,7 @@ from ansible_collections.private_llm.platform.plugins.module_utils.systemd impor
     Runner,
     UnitStatus,
     enabled_units,
+    must,
     render,
 )
 from ansible_collections.private_llm.platform.plugins.module_utils.unit_record import UnitRecord
@@ -57,6 +58,7 @@ ENVIRONMENTS = ("environment", "secret_environment")
 # Beside the definitions: files that the running program reads again, at the same place whatever the definition.
 LIVE = "live"
 LOG_LINES = 20
+BEFORE_UPGRADE = "before_upgrade"
 JOBS_REMEMBERED = 20
 ROOT = Ownership("0", "0", "0600")
 
@@ -358,10 +360,20 @@ class ContainerBackend(Backend):
 
     def due_jobs(self) -> Sequence[str]:
         done = self._done_jobs()
+        first = [f"job: {BEFORE_UPGRADE} (another image)"] if self._is_upgrade() else []
         reasons = {job["name"]: "image or input changed" if job["name"] in done else "did not run yet" for job in self._given["jobs"]}
-        return [f"job: {name} ({reasons[name]})" for name, identity in self._job_identities().items() if identity not in done.get(name, [])]
+        return first + [f"job: {name} ({reasons[name]})" for name, identity in self._job_identities().items() if identity not in done.get(name, [])]
+
+    def _is_upgrade(self) -> bool:
+        """Whether something has to be done before another image takes over from the one that the unit names."""
+        return bool(self._given[BEFORE_UPGRADE]) and unit_record.read(self._unit_path).exact_image not in ("", self._exact_image())
 
     def run_jobs(self) -> None:
+        if self._is_upgrade():
+            try:
+                must(self._run, self._given[BEFORE_UPGRADE])
+            except CommandFailed as error:
+                raise CommandFailed(f"what comes before an upgrade failed: {error}") from error
         done = self._done_jobs()
         label = self.wanted().fingerprint
         identities = self._job_identities()

@@ -153,6 +153,8 @@ def _labels(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _jobs(given: Mapping[str, Any]) -> Iterator[str]:
+    if given["before_upgrade"]:
+        yield from checks.path(given["before_upgrade"][0], "the program of before_upgrade")
     yield from checks.twice([job["name"] for job in given["jobs"]], "two jobs are called")
     for job in given["jobs"]:
         if not checks.NAME.fullmatch(job["name"]):

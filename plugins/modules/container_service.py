@@ -219,6 +219,14 @@ options:
         type: str
         choices: [input, image]
         default: input
+  before_upgrade:
+    description:
+      - Command of the host that runs before O(jobs) when another image is about to take over, such as a dump of the database that it will change.
+        What ran before still runs. When the command fails, so does the task, and nothing was changed.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
   live_files:
     description:
       - Files that the running program reads again, by itself or when O(reload) asks it to. A change of them alone is no restart.
@@ -436,6 +444,7 @@ def main() -> None:
             "extra_hosts": {"type": "dict", "default": {}},
             "labels": {"type": "dict", "default": {}},
             "jobs": {"type": "list", "elements": "dict", "default": [], "options": JOB_OPTIONS},
+            "before_upgrade": {"type": "list", "elements": "str", "default": []},
             "live_files": {**SERVICE_OPTIONS["files"]},
             "reload": RELOAD_OPTIONS,
         },

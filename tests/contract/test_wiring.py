@@ -278,3 +278,11 @@ def test_what_leaves_goes_by_the_network_that_lets_it_out(wiring):
     shown = wiring({"gate": {}}, {"gate": {}}, shown=["__platform_networks", "__platform_leaving_networks"])
     (inner,), (outer,) = shown["gate"]["__platform_networks"], shown["gate"]["__platform_leaving_networks"]
     assert outer["masquerade"] and outer["name"] < inner["name"], "the engine takes the first by name"
+
+
+@pytest.mark.parametrize(("state", "dumped"), [("started", True), ("absent", False)])
+def test_databases_are_dumped_before_an_upgrade_where_dumps_are_made_at_all(wiring, state, dumped):
+    shown = ("__platform_gateway_dump", "__platform_langfuse_dump")
+    seen = wiring({"one": {}}, {"one": {}}, analytics={"one": {}}, shown=shown, postgres_backup_state=state)["one"]
+    programs = [f"/opt/private-llm/postgres-{name}-backup/postgres_backup.py" for name in ("litellm", "langfuse")]
+    assert list(seen.values()) == [["/usr/bin/python3", "-I", program, "once"] if dumped else [] for program in programs]

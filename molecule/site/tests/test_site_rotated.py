@@ -27,10 +27,27 @@ def key_of_before():
     return key_of("ada")
 
 
+def dumps(host):
+    """The dumps of the gateway's database, each with the second in which it was complete."""
+    lines = host.check_output("find /var/lib/private-llm/backups/postgres-litellm -name '*.dump' -printf '%T@ %f\\n'").splitlines()
+    return {name: float(second) for second, name in map(str.split, lines)}
+
+
 @pytest.fixture(scope="module")
-def rotated(key_of_before, tmp_path_factory):
-    """The run with the new root secret and the next number, by somebody who has read docs/secrets.md; the directory of its inventory."""
+def dumps_of_before(host):
+    return dumps(host)
+
+
+@pytest.fixture(scope="module")
+def rotated(host, key_of_before, dumps_of_before, tmp_path_factory):
+    """The run with the new root secret, the next number and the next version of the gateway, by somebody who has read docs/secrets.md; the directory
+    of its inventory."""
     inventory = rotated_inventory(tmp_path_factory.mktemp("rotated"))
+    image = host.check_output("docker inspect -f '{{.Config.Image}}' litellm")
+    recipe = f"FROM {image}\nLABEL version=next\n"
+    host.check_output("mkdir -p /run/empty && printf %s | docker build --quiet --tag registry.test/litellm:next --file - /run/empty", recipe)
+    with (inventory / "group_vars/all/platform.yml").open("a") as stream:
+        stream.write("litellm_image: registry.test/litellm:next\n")
     run = run_playbook("rotate.yml", inventory, *SECRET, *EVERYTHING_SAID)
     assert run.returncode == 0, sentences(run)[-3000:]
     return inventory
@@ -81,6 +98,13 @@ def test_with_the_new_root_secret_people_have_new_keys_that_answer_and_the_old_o
     assert status == 200 and SENTENCE in answer
     assert status_of(host, key_of_before)[0] == 401
     assert (people_directory() / "ada" / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_dump_was_complete_before_the_next_version_of_the_gateway_started(host, rotated, dumps_of_before):
+    assert host.check_output("docker inspect -f '{{index .Config.Labels \"version\"}}' litellm") == "next"
+    (new,) = set(dumps(host)) - set(dumps_of_before)
+    started = host.check_output("date +%s --date \"$(docker inspect -f '{{.State.StartedAt}}' litellm)\"")
+    assert dumps(host)[new] < float(started)
 
 
 def test_the_number_of_the_next_secret_is_kept_with_the_inventory(rotated):

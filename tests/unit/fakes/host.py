@@ -33,6 +33,8 @@ class FakeHost:
         self._made: dict[str, dict] = {}
         #: counts down with each command that changes something; the machine dies when it gets to 0
         self.steps_left: int | None = None
+        #: programs of the host that fail, each with what it says
+        self.failing: dict[str, str] = {}
         #: text that makes a unit die at its start
         self.poison = "banana"
         self.has_docker = True
@@ -64,6 +66,8 @@ class FakeHost:
             return self._docker(words[words.index("/usr/bin/docker") + 1 :])
         if words[0] == "/usr/bin/docker":
             return self._docker(words[1:]) if self.has_docker else (127, "", "no such program")
+        if words[0].startswith("/opt/"):
+            return (1, "", self.failing[words[0]]) if words[0] in self.failing else (0, "", "")
         return (0, "a line of its log\n", "") if words[0] == "journalctl" else (1, "", f"unknown command {words}")
 
     def step(self):

@@ -286,6 +286,7 @@ BAD = [
     ({"environment": {"TEXT": "one\ntwo"}}, "TEXT holds a line break"),
     ({"environment": {"TOKEN": "x"}}, "is in environment and in secret_environment"),
     ({"user": None}, "secret_environment needs user"),
+    ({"before_upgrade": ["dump"]}, "the program of before_upgrade 'dump' must be an absolute path"),
     ({"memory": "lots"}, "must be a number with b, k, m or g"),
     ({"cpus": 0}, "must be more than 0"),
     ({"pids": 0}, "must be at least 1"),
@@ -567,6 +568,28 @@ def test_a_job_that_runs_once_per_image_does_not_run_for_other_input(host):
     run(**migration)
     assert not [action for action in run(**migration, secret_environment={"TOKEN": "another"})["actions"] if action.startswith("job:")]
     assert "job: migrate (image or input changed)" in run(**migration, image="registry.example.com/web:2")["actions"]
+
+
+def test_what_comes_before_an_upgrade_runs_once_for_another_image_and_for_nothing_else(host):
+    host.registry["registry.example.com/web:2"] = "22" * 32
+    dump = {"before_upgrade": ["/opt/dump", "now"]}
+    assert "job: before_upgrade (another image)" not in run(**dump)["actions"]
+    assert "job: before_upgrade (another image)" not in run(**dump, memory="1g")["actions"] and not host.ran("/opt/dump")
+    newer = {**dump, "memory": "1g", "image": "registry.example.com/web:2"}
+    assert "job: before_upgrade (another image)" in run(check=True, **newer)["actions"] and not host.ran("/opt/dump")
+    run(**newer)
+    assert host.commands.index(["/opt/dump", "now"]) < max(i for i, words in enumerate(host.commands) if words[:2] == ["systemctl", "restart"])
+    assert not run(**newer)["changed"] and host.ran("/opt/dump") == 1
+
+
+def test_an_upgrade_whose_dump_fails_is_not_begun(host):
+    host.registry["registry.example.com/web:2"] = "22" * 32
+    run()
+    before, restarts = (host.units / "web.service").read_text(), host.ran("systemctl", "restart")
+    host.failing = {"/opt/dump": "no room"}
+    result = run(image="registry.example.com/web:2", before_upgrade=["/opt/dump"])
+    assert result["failed"] and "what comes before an upgrade failed" in result["msg"] and "no room" in result["msg"]
+    assert (host.units / "web.service").read_text() == before and host.ran("systemctl", "restart") == restarts
 
 
 def test_a_job_that_fails_leaves_the_service_alone_and_runs_again(host, tmp_path):
