@@ -537,6 +537,13 @@ def test_a_change_that_cannot_work_is_taken_back_by_the_run_after_the_one_that_w
     assert result["failed"] and "put back and runs again" in result["msg"] and is_ready(host)
 
 
+def test_a_run_that_is_killed_while_data_changes_hands_is_finished_by_the_next(host, trap):
+    trap("after", "systemctl stop room.service")
+    assert '"actions"' not in attempt(user="64999:64999", jobs=[]) and not is_ready(host)
+    assert run(user="64999:64999", jobs=[])["changed"] and owners_of_data(host) == {"64999"} and is_ready(host)
+    assert run()["changed"] and owners_of_data(host) == {"999"}
+
+
 def test_a_second_run_waits_for_one_that_its_ansible_has_left_alone(host, trap, left):
     trap("hold", STEPS["restart"])
     first = start(**a_change(60))
