@@ -286,3 +286,41 @@ def test_databases_are_dumped_before_an_upgrade_where_dumps_are_made_at_all(wiri
     seen = wiring({"one": {}}, {"one": {}}, analytics={"one": {}}, shown=shown, postgres_backup_state=state)["one"]
     programs = [f"/opt/private-llm/postgres-{name}-backup/postgres_backup.py" for name in ("litellm", "langfuse")]
     assert list(seen.values()) == [["/usr/bin/python3", "-I", program, "once"] if dumped else [] for program in programs]
+
+
+# -- TLS where another host watches ------------------------------------------------------------------------------------------------
+
+SPREAD = {
+    "gpu": {"gate1": {"platform_address": "10.0.0.1"}},
+    "gateway": {
+        "gate1": {"platform_address": "10.0.0.1", "platform_public_url": "https://gateway.test"},
+        "gate2": {"platform_address": "10.0.0.2", "ansible_host": "second.test"},
+    },
+    "observability": {"watch": {"platform_address": "10.0.0.9"}},
+    "platform_tls": True,
+    "platform_gpu": "none",
+}
+
+
+def test_gateways_behind_tls_are_watched_by_tls_at_their_own_addresses_and_names(wiring):
+    seen = wiring(**SPREAD, shown=("__platform_targets", "__platform_firewall_egress"))["watch"]
+    asked = {(target["host"], target["address"], target["tls_name"]) for target in seen["__platform_targets"] if target["job"] == "litellm"}
+    assert asked == {("gate1", "10.0.0.1:443", "gateway.test"), ("gate2", "10.0.0.2:443", "second.test")}
+    ways = {way["name"]: way for way in seen["__platform_firewall_egress"]}
+    assert ways["metrics of gate2"]["to"] == ["10.0.0.2"] and "443" in ways["metrics of gate2"]["ports"]
+    assert "4000" not in ways["metrics of gate2"]["ports"]
+
+
+def test_a_gateway_behind_tls_gives_the_host_that_watches_its_metrics_and_nothing_else(wiring):
+    seen = wiring(**SPREAD, shown=("__platform_tls_sites", "__platform_inbound_metrics"))["gate2"]
+    (gateway, metrics) = seen["__platform_tls_sites"]
+    assert (gateway["names"], "10.0.0.9" in gateway["admin_networks"]) == (["second.test"], False)
+    assert (metrics["addresses"], metrics["names"], metrics["public_paths"], metrics["networks"]) == (["10.0.0.2"], [], ["/metrics"], ["10.0.0.9"])
+    (inbound,) = seen["__platform_inbound_metrics"]
+    assert inbound["networks"] == ["10.0.0.9"] and "443" in inbound["ports"] and "4000" not in inbound["ports"]
+
+
+def test_certificates_that_gateways_were_given_are_what_the_host_that_watches_trusts(wiring):
+    given = {"reverse_proxy_certificate_source": "given", "reverse_proxy_certificate": "the certificate"}
+    spread = {**SPREAD, "gateway": {**SPREAD["gateway"], "gate2": {**SPREAD["gateway"]["gate2"], **given}}}
+    assert wiring(**spread, shown=("__platform_tls_given",))["watch"]["__platform_tls_given"] == ["the certificate"]
