@@ -66,6 +66,14 @@ def test_every_target_is_up(host):
     }
 
 
+def test_a_target_behind_tls_is_asked_by_tls_and_believed_by_its_name_alone(host):
+    (target,) = [target for target in targets(host) if target["labels"]["service"] == "behind-tls"]
+    assert (target["scrapeUrl"], target["health"]) == (f"https://{SETTINGS['host_address']}:443/metrics", "up")
+    # Nothing else is to be had there.
+    status = "curl --silent --insecure --output /dev/null --write-out '%%{http_code}' https://%s%s"
+    assert [host.check_output(status, SETTINGS["host_address"], path) for path in ("/metrics", "/api/v2/status")] == ["200", "403"]
+
+
 def test_asking_all_targets_takes_less_than_a_second(host):
     assert sum(target["lastScrapeDuration"] for target in targets(host)) < 1
 
