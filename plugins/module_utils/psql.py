@@ -23,6 +23,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 REFUSALS = ('password authentication failed for user "%s"', 'role "%s" does not exist', 'role "%s" is not permitted to log in')
 # It says so after it has found the password right.
 RIGHT_ALL_THE_SAME = "too many connections for role"
+NOT_RUNNING = "The container %(container)s does not run; look at it with `systemctl status %(container)s`."
 # Seconds after each try.
 PAUSES = (1, 2, 0)
 

@@ -60,7 +60,7 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.private_llm.platform.plugins.module_utils.psql import ARGUMENT_SPEC, Failed, Server, literal
+from ansible_collections.private_llm.platform.plugins.module_utils.psql import ARGUMENT_SPEC, NOT_RUNNING, Failed, Server, literal
 
 # What Langfuse notes on a key that it made out of its environment.
 NOTE_OF_A_START = "Provisioned API Key"
@@ -95,7 +95,7 @@ def main() -> None:
         if not server.runs():
             if module.check_mode:
                 module.exit_json(changed=False, deleted=[])
-            module.fail_json(msg="The container %(container)s does not run; look at it with `systemctl status %(container)s`." % given)
+            module.fail_json(msg=NOT_RUNNING % given)
         found = made_at_a_start(server, given["project_id"])
         if given["public_key"] not in found and not module.check_mode:
             module.fail_json(

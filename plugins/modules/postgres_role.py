@@ -88,7 +88,14 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.private_llm.platform.plugins.module_utils.psql import ARGUMENT_SPEC, Failed, Server, identifier, literal
+from ansible_collections.private_llm.platform.plugins.module_utils.psql import (
+    ARGUMENT_SPEC,
+    NOT_RUNNING,
+    Failed,
+    Server,
+    identifier,
+    literal,
+)
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 SETTING = re.compile(r"[a-z_][a-z0-9_.]*")
@@ -193,7 +200,7 @@ def main() -> None:
             module.exit_json(changed=False, actions=[])
         if not runs:
             if not module.check_mode:
-                module.fail_json(msg="The container %(container)s does not run; look at it with `systemctl status %(container)s`." % given)
+                module.fail_json(msg=NOT_RUNNING % given)
             found = None
         else:
             found = server.role(given["name"])
