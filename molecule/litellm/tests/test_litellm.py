@@ -56,9 +56,11 @@ def test_no_secret_is_seen_in(host, command):
     assert [secret for secret in SECRETS if secret in output] == []
 
 
-def test_the_file_with_the_secrets_is_for_root_alone(host):
+def test_the_file_with_the_secrets_is_for_the_gateway_alone_and_in_a_directory_of_root(host):
     file = host.file(host.check_output("ls /etc/private-llm/litellm/*/secret_environment"))
-    assert (file.mode, file.user) == (0o600, "root")
+    assert (file.mode, file.uid) == (0o600, 64000)
+    directory = host.file("/etc/private-llm/litellm")
+    assert (directory.mode, directory.user) == (0o700, "root")
 
 
 def test_a_killed_gateway_answers_again_by_itself(host, outside):
