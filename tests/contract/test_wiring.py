@@ -160,9 +160,11 @@ APART = {
 def test_the_host_that_watches_and_nobody_else_may_ask_others_for_their_metrics(wiring):
     seen = wiring(**APART, shown=WATCHED)
     assert rules_named(seen["box"], "__platform_firewall_inbound", "metrics") == [
-        {"name": "metrics", "ports": ["9100", "12345", "8000", "9400"], "networks": ["10.0.0.3"]}
+        {"name": "metrics", "ports": ["9100", "12345", "9400"], "networks": ["10.0.0.3"]}
     ]
-    assert rules_named(seen["gate"], "__platform_firewall_inbound", "metrics")[0]["ports"] == ["9100", "12345", "4000", "9187"]
+    # The model server answers gateways as well, and the gateway people.
+    assert rules_named(seen["box"], "__platform_firewall_inbound", "model")[0]["networks"] == ["10.0.0.2", "10.0.0.3"]
+    assert rules_named(seen["gate"], "__platform_firewall_inbound", "metrics")[0]["ports"] == ["9100", "12345", "9187"]
     assert rules_named(seen["eye"], "__platform_firewall_inbound", "metrics") == []
     ways = {way["name"]: way for way in rules_named(seen["eye"], "__platform_firewall_egress", "metrics")}
     assert ways["metrics of box"] == {
@@ -312,12 +314,22 @@ def test_gateways_behind_tls_are_watched_by_tls_at_their_own_addresses_and_names
 
 
 def test_a_gateway_behind_tls_gives_the_host_that_watches_its_metrics_and_nothing_else(wiring):
-    seen = wiring(**SPREAD, shown=("__platform_tls_sites", "__platform_inbound_metrics"))["gate2"]
-    (gateway, metrics) = seen["__platform_tls_sites"]
+    (gateway, metrics) = wiring(**SPREAD, shown=("__platform_tls_sites",))["gate2"]["__platform_tls_sites"]
     assert (gateway["names"], "10.0.0.9" in gateway["admin_networks"]) == (["second.test"], False)
     assert (metrics["addresses"], metrics["names"], metrics["public_paths"], metrics["networks"]) == (["10.0.0.2"], [], ["/metrics"], ["10.0.0.9"])
-    (inbound,) = seen["__platform_inbound_metrics"]
-    assert inbound["networks"] == ["10.0.0.9"] and "443" in inbound["ports"] and "4000" not in inbound["ports"]
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_every_port_that_the_host_that_watches_asks_lets_it_in_by_one_entry_of_the_filter(wiring, tls):
+    gpu = {**SPREAD["gpu"], "cards": {"platform_address": "10.0.0.3"}}
+    spread = {**SPREAD, "gpu": gpu, "platform_tls": tls, "platform_client_networks": ["10.50.0.0/16"]}
+    seen = wiring(**spread, shown=("__platform_targets", "__platform_firewall_inbound"))
+    asked = [target for target in seen["watch"]["__platform_targets"] if target["host"] != "watch"]
+    assert {(target["host"], target["job"]) for target in asked} > {("gate2", "litellm"), ("cards", "llama-server"), ("gate1", "llama-server")}
+    for target in asked:
+        port = target["address"].rpartition(":")[2]
+        (entry,) = [entry for entry in seen[target["host"]]["__platform_firewall_inbound"] if port in entry["ports"]]
+        assert "10.0.0.9" in entry["networks"], target
 
 
 def test_certificates_that_gateways_were_given_are_what_the_host_that_watches_trusts(wiring):
