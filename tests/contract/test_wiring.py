@@ -211,10 +211,16 @@ def test_a_model_server_beside_its_gateway_is_asked_at_the_hosts_address_where_a
     seen = wiring(box, box, shown=shown, observability=eye)
     assert (seen["box"]["__platform_model_address"], seen["box"]["__platform_models"][0]["api_base"]) == ("10.0.0.1", "http://10.0.0.1:8000/v1")
     assert seen["box"]["__platform_firewall_to_host"] == [
-        {"name": "model servers", "bridge": "pl-platform", "address": "10.0.0.1", "ports": ["8000"]}
+        {"name": "model servers by pl-platform", "bridge": "pl-platform", "address": "10.0.0.1", "ports": ["8000"]}
     ]
     assert "8000" in rules_named(seen["box"], "__platform_firewall_inbound", "metrics")[0]["ports"]
     assert {target["job"]: target["address"] for target in seen["eye"]["__platform_targets"]}["llama-server"] == "10.0.0.1:8000"
+
+
+def test_a_gateway_with_a_way_out_asks_the_model_server_of_its_own_host_by_that(wiring):
+    box, eye = {"box": {"platform_address": "10.0.0.1"}}, {"eye": {"platform_address": "10.0.0.3"}}
+    seen = wiring(box, box, eye, ("__platform_firewall_to_host",), eye)["box"]["__platform_firewall_to_host"]
+    assert [(way["bridge"], way["address"]) for way in seen] == [("pl-platform", "10.0.0.1"), ("pl-outside", "10.0.0.1")]
 
 
 def test_a_gateway_that_answers_at_one_address_is_watched_there(wiring):

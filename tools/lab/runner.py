@@ -19,11 +19,11 @@ from lab.plan import tool_environment
 
 # The whole platform on the newest Debian, with what it shares compiled binaries with, and GPUs, whose names in containers need its newer engine;
 # the other scenarios cover the older one.
-SUITE_OF_SCENARIO = {"site": "trixie", "gpu_host": "trixie", "llama_cpp": "trixie", "llama_server": "trixie"}
+SUITE_OF_SCENARIO = dict.fromkeys(("site", "two_hosts", "gpu_host", "llama_cpp", "llama_server"), "trixie")
 OTHER_SUITE = "bookworm"
 # llama_cpp compiles once and leaves the result in the lab; whoever comes after it only unpacks that.
 COMPILES = "llama_cpp"
-USES_COMPILED = ("site", "llama_server")
+USES_COMPILED = ("site", "two_hosts", "llama_server")
 LONGEST_JOB_SECONDS = 3600.0
 # Logs are read in files and in the pages of continuous integration, where colours are noise and narrow lines are broken ones.
 PLAIN_OUTPUT = {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "true", "PY_COLORS": "0", "COLUMNS": "160", "TERM": "dumb"}
