@@ -185,7 +185,7 @@ def test_langfuse_has_the_one_key_that_the_gateway_uses(host, rotated):
 
 
 def test_what_watches_the_platform_has_the_new_keys(host, rotated):
-    assert within(60, lambda: unhealthy_targets(host) == {})
+    assert within(60, lambda: unhealthy_targets(host) == {}), unhealthy_targets(host)
 
 
 def test_what_was_spent_before_is_still_there_under_the_new_root_secret(host, rotated):
